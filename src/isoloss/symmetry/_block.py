@@ -1,0 +1,62 @@
+"""A rectangular, possibly strided, part of a tensor, seen with one dimension per factor of its axes."""
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+Factors = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where in a tensor a symmetry acts.
+
+    Every axis of the tensor is read as a nest of factors. A fused QKV axis of 3 * 12 * 64 rows has, for the
+    keys, start 768 and factors ((12, 64), (64, 1)): 12 heads, 64 rows apart, of 64 rows each.
+
+    Attributes:
+        start: First index of the block along each axis of the tensor.
+        factors: For each axis, pairs (size, step), outermost first; the step counts indices of that axis.
+    """
+
+    start: tuple[int, ...]
+    factors: tuple[Factors, ...]
+
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> "Block":
+        """The block that is a whole tensor of this shape, one factor per axis."""
+        return cls((0,) * len(shape), tuple(((n, 1),) for n in shape))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the view, one per factor."""
+        return tuple(size for axis in self.factors for size, _ in axis)
+
+    def covers(self, shape: tuple[int, ...]) -> bool:
+        """Is this block all of a tensor of that shape, in order?"""
+        return not any(self.start) and all(
+            prod(s for s, _ in axis) == n and _nested(axis) for axis, n in zip(self.factors, shape, strict=True)
+        )
+
+    def view(self, tensor: Tensor) -> Tensor:
+        """The block as a view that shares memory with the tensor, one dimension per factor."""
+        if self.covers(tuple(tensor.shape)):
+            return tensor.view(self.shape) if tensor.is_contiguous() else self._strided(tensor)
+        return self._strided(tensor)
+
+    def _strided(self, tensor: Tensor) -> Tensor:
+        stride = [
+            step * along for axis, along in zip(self.factors, tensor.stride(), strict=True) for _, step in axis
+        ]
+        offset = sum(s * along for s, along in zip(self.start, tensor.stride(), strict=True))
+        return tensor.as_strided(self.shape, stride, tensor.storage_offset() + offset)
+
+
+def _nested(axis: Factors) -> bool:
+    inner = 1
+    for size, step in reversed(axis):
+        if size > 1 and step != inner:
+            return False
+        inner *= size
+    return True

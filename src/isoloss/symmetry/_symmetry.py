@@ -1,0 +1,191 @@
+"""A Symmetry: a group, and the parameter blocks that it moves together without changing the network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+import torch
+from torch import Tensor
+
+from isoloss.groups import Group, Permutation, PositiveScaling, SignFlip
+from isoloss.symmetry._slot import Shift, Slot
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A group that acts on some parameters of a network and leaves what it computes unchanged.
+
+    An element is a tensor of shape (*batch, *group.element_shape): one group element for every index of the
+    batch, for instance one invertible matrix per attention head.
+
+    Attributes:
+        group: What one element is.
+        slots: The blocks that move, each with the representation by which it moves.
+        batch: Sizes of the axes along which the element may differ.
+        family: What kind of symmetry this is, in the words of the catalogue.
+        exact: False if the function changes by a term of the size of a norm's eps.
+        error: Largest relative change of the outputs seen when it was verified, float64; None if it was not.
+    """
+
+    group: Group
+    slots: tuple[Slot | Shift, ...]
+    batch: tuple[int, ...] = ()
+    family: str = ""
+    exact: bool = True
+    error: float | None = None
+
+    @property
+    def dim(self) -> int:
+        """Continuous dimension of the group, over the whole batch."""
+        return prod(self.batch) * self.group.dim
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters and buffers that move, in order of appearance."""
+        return tuple(dict.fromkeys(slot.parameter for slot in self.slots))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of the parameters that the action reads: norm weights, weights that a bias passes through."""
+        return tuple(dict.fromkeys(name for slot in self.slots for name in slot.reads))
+
+    @property
+    def linear(self) -> bool:
+        """Is the derivative of the action the same at every point?"""
+        return all(slot.linear for slot in self.slots)
+
+    def identity(self, **options) -> Tensor:
+        """The element that moves nothing, shape (*batch, *group.element_shape)."""
+        return self.group.identity(self.batch, **options)
+
+    def sample(self, scale: float = 0.5, generator: torch.Generator | None = None, **options) -> Tensor:
+        """A random element; scale is the size of its algebra element, and is ignored by discrete groups."""
+        return self.group.sample(self.batch, scale=scale, generator=generator, **options)
+
+    def act(self, g: Tensor, tensors: Tensors) -> dict[str, Tensor]:
+        """The tensors that g moves, as new tensors; those given are left as they are.
+
+        Args:
+            g: Element, shape (*batch, *group.element_shape).
+            tensors: Named parameters and buffers; at least `parameters` and `reads`.
+
+        Returns:
+            A new tensor for each name in `parameters`.
+        """
+        return self._each(tensors, tensors, lambda slot, x: slot.moved(self.group, self._like(g, x), x, tensors))
+
+    def generator(self, a: Tensor, tensors: Tensors) -> dict[str, Tensor]:
+        """Velocity of the orbit through the tensors along the algebra element a, by name.
+
+        The derivative of act(exp(t a)) at t = 0; shapes are those of the parameters.
+        """
+        velocity = {name: torch.zeros_like(tensors[name]) for name in self.parameters}
+        for slot in self.slots:
+            x = slot.block.view(tensors[slot.parameter])
+            v = slot.velocity(self.group, self._like(a, x), x, tensors)
+            target = slot.block.view(velocity[slot.parameter])
+            target.copy_(target + v)
+        return velocity
+
+    def transport(self, g: Tensor, gradients: Tensors, tensors: Tensors | None = None) -> dict[str, Tensor]:
+        r"""Gradients at the moved point from those at this one, without a forward or a backward pass.
+
+        .. math:: \nabla L(g w) = J^{-T} \nabla L(w), \quad J = \partial (g w) / \partial w
+
+        Linear actions move the gradient by the contragredient representation. Others (a translation that
+        passes through a weight, a rotation folded through a norm's weight) differentiate the inverse action.
+
+        Args:
+            g: Element, shape (*batch, *group.element_shape).
+            gradients: Gradients by name; names that are absent stay absent.
+            tensors: The parameters before the move; needed only if `linear` is false.
+
+        Returns:
+            New gradients for those given that change.
+
+        Raises:
+            ValueError: If the action is not linear and tensors is missing.
+
+        References:
+            Dissertation, Proposition 4.5.1 (the Jacobian) and section 4.5.
+        """
+        if self.linear:
+            return self._each(
+                gradients, gradients, lambda slot, x: slot.moved(self.group, self._like(g, x), x, gradients, -1)
+            )
+        if tensors is None:
+            raise ValueError(
+                f"Symmetry.transport: {self.name} moves its parameters by an action that is not linear; "
+                "got no tensors; pass the parameters before the move."
+            )
+        return self._pull_back(g, gradients, tensors)
+
+    def transport_second(self, g: Tensor, seconds: Tensors) -> dict[str, Tensor]:
+        """Second moments (averages of squared gradients) at the moved point.
+
+        Args:
+            g: Element, shape (*batch, *group.element_shape).
+            seconds: Second moments by name, elementwise.
+
+        Returns:
+            New second moments for those given that change.
+
+        Raises:
+            ValueError: If the group mixes coordinates, which elementwise second moments cannot follow.
+        """
+        if not isinstance(self.group, PositiveScaling | SignFlip | Permutation) or not self.linear:
+            raise ValueError(
+                f"Symmetry.transport_second: elementwise second moments follow scalings, signs and permutations only; "
+                f"got {self.name}; choose second_moments='keep' or 'reset' for it."
+            )
+        doubled = {slot: Slot(slot.parameter, slot.block, slot.dims, 2 * Fraction(slot.charge)) for slot in self.slots}
+        return self._each(
+            seconds, seconds, lambda slot, x: doubled[slot].moved(self.group, self._like(g, x), x, seconds, -1)
+        )
+
+    @property
+    def name(self) -> str:
+        """Group and batch in one word, such as GL(64)^12."""
+        return self.group.name + (f"^{'x'.join(map(str, self.batch))}" if self.batch else "")
+
+    def __repr__(self) -> str:
+        return f"Symmetry({self.name}, {self.family}, on {', '.join(self.parameters)})"
+
+    def _like(self, g: Tensor, x: Tensor) -> Tensor:
+        return g.to(device=x.device, dtype=x.dtype if g.is_floating_point() else g.dtype)
+
+    def _each(self, source: Tensors, present: Tensors, rule) -> dict[str, Tensor]:
+        moved: dict[str, Tensor] = {}
+        for slot in self.slots:
+            name = slot.parameter
+            if name not in present:
+                continue
+            if slot.block.covers(tuple(source[name].shape)):
+                old = moved.get(name, source[name])
+                new = rule(slot, old.reshape(slot.block.shape))
+                moved[name] = new.reshape(old.shape)
+                continue
+            # A clone would keep the layout; as_strided views of it then write where they read.
+            if name not in moved:
+                moved[name] = source[name].clone()
+            view = slot.block.view(moved[name])
+            view.copy_(rule(slot, view))
+        return moved
+
+    def _pull_back(self, g: Tensor, gradients: Tensors, tensors: Tensors) -> dict[str, Tensor]:
+        names = [n for n in dict.fromkeys([*self.parameters, *self.reads])]
+        before = {n: tensors[n].detach() for n in names}
+        with torch.enable_grad():
+            moved = {n: t.detach().requires_grad_() for n, t in (before | self.act(g, before)).items()}
+            back = moved | self.act(self.group.inverse(g), moved)
+            known = [n for n in names if n in gradients]
+            found = torch.autograd.grad(
+                [back[n] for n in known],
+                [moved[n] for n in names],
+                [gradients[n].to(back[n].dtype) for n in known],
+                allow_unused=True,
+            )
+        return {n: f for n, f in zip(names, found, strict=True) if n in gradients and f is not None}
