@@ -1,0 +1,198 @@
+"""find: from a module and example inputs to its symmetries."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_map
+
+from isoloss.finding._run import interpret
+from isoloss.finding._solve import Solution
+from isoloss.finding._tape import record
+from isoloss.finding._verify import BROKEN, Verifier
+from isoloss.finding._world import copy_in_float64, settings
+from isoloss.symmetry import Symmetries, Symmetry
+
+log = logging.getLogger(__name__)
+Inputs = Tensor | tuple | list | dict[str, Any]
+
+
+def find(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    verify: Literal["sample", "full"] | bool = "sample",
+    statistics: Literal["move", "hold"] = "move",
+    frozen: Literal["move", "hold"] = "move",
+    branches: Literal["refuse", "follow"] = "refuse",
+    seed: int = 0,
+) -> Symmetries:
+    """Find the symmetries of a module: the transformations of its weights that leave its outputs unchanged.
+
+    The module runs once, in float64, on a copy; every op is recorded, and a rule per op says on which index sets
+    groups may act. What no rule describes is held fixed and named in the notes. Every symmetry of the documented
+    catalogue that is found is then tried on the copy; those that change the outputs by more than 1e-10 are left out.
+    The model itself is never touched.
+
+    Args:
+        model: Any module; its mode (train or eval) is respected, except that dropout acts by its mean.
+        example_inputs: A tensor, a tuple of positional arguments or a dict of keyword arguments.
+        verify: "sample" tries a random element of every symmetry; "full" also leaves out each slot in turn, which
+            must break the function; False trusts the rules.
+        statistics: Whether running statistics of batch norms move with their channels or are held.
+        frozen: Whether parameters that do not require gradients may move.
+        branches: What to do if the module reads a number that depends on its parameters, as a data-dependent branch
+            does: refuse, or follow the branch that the example inputs take.
+        seed: Seed of the verification.
+
+    Returns:
+        The symmetries, bound to the model.
+
+    Raises:
+        TypeError: If model is not a module, or example_inputs is none of the types above.
+        ValueError: If the module has no parameters, or has complex, quantized or meta ones, or cannot run on the
+            inputs, or branches on data.
+
+    References:
+        Dissertation, Chapter 1 (Table 1.1). The search itself is described in docs/finding.md.
+    """
+    args, kwargs = _arguments(example_inputs)
+    _check(model)
+    if verify not in ("sample", "full", True, False):
+        raise ValueError(f"find: verify must be 'sample', 'full' or False; got {verify!r}.")
+    with settings():
+        twin = _copied(model)
+        args, kwargs = tree_map(_double, (args, kwargs))
+        tensors = _movable(twin, model, statistics, frozen)
+        state = {n: b.clone() for n, b in twin.named_buffers()}
+        tape = _recorded(twin, args, kwargs, tensors)
+        for n, b in twin.named_buffers():
+            b.copy_(state[n])
+    if tape.branches and branches == "refuse":
+        raise ValueError(
+            "find: the ops that run must not depend on the values of parameters; got a module that reads such a "
+            f"value, {tape.branches[0] or 'the model itself'}; pass branches='follow' to find the symmetries of the "
+            "branch that the example inputs take."
+        )
+    run, notes = interpret(tape, tensors.keys())
+    del tape
+    found = Solution(run).symmetries()
+    if verify:
+        verifier = Verifier(twin, args, kwargs, tensors, seed)
+        found, failed = verifier.verified(found)
+        notes += [f"{note}; it is not a symmetry here" for note in failed]
+        if verify == "full":
+            found, vacuous = _controlled(verifier, found)
+            notes += vacuous
+    for note in notes:
+        log.info("left out: %s", note)
+    return Symmetries(found, model, notes)
+
+
+def _controlled(verifier: Verifier, found: list[Symmetry]) -> tuple[list[Symmetry], list[str]]:
+    kept, notes = [], []
+    for s in found:
+        weakest = min(verifier.controls(s))
+        if weakest > BROKEN:
+            kept.append(s)
+        else:
+            notes.append(
+                f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: a slot can be left behind without changing "
+                f"the outputs (by {weakest:.0e}), so that its check showed nothing"
+            )
+    return kept, notes
+
+
+def _arguments(example_inputs: Inputs) -> tuple[tuple, dict[str, Any]]:
+    if isinstance(example_inputs, Tensor):
+        return (example_inputs,), {}
+    if isinstance(example_inputs, tuple | list):
+        return tuple(example_inputs), {}
+    if isinstance(example_inputs, dict) or hasattr(example_inputs, "keys"):
+        return (), dict(example_inputs)
+    raise TypeError(
+        "find: example_inputs must be a tensor, a tuple of arguments or a dict of keyword arguments; "
+        f"got {type(example_inputs).__name__}; wrap a single object in a tuple."
+    )
+
+
+def _check(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"find: model must be a torch.nn.Module; got {type(model).__name__}.")
+    named = dict(model.named_parameters())
+    if not named:
+        raise ValueError("find: the model must have parameters; got none; there is nothing to move.")
+    owners: dict[int, str] = {}
+    for name, p in named.items():
+        if isinstance(p, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"find: parameters must have shapes; got the uninitialized {name}; run the model once on its inputs first."
+            )
+        if p.is_meta:
+            raise ValueError(
+                f"find: parameters must have values; got the meta tensor {name}; "
+                "materialize the model first, with model.to_empty(device=...) and its weights."
+            )
+        if p.is_complex():
+            raise ValueError(
+                f"find: parameters must be real; got complex {name} ({p.dtype}); "
+                "store real and imaginary parts as an axis of size two."
+            )
+        if not p.is_floating_point():
+            raise ValueError(
+                f"find: parameters must be floating point; got {name} ({p.dtype}); dequantize the model first."
+            )
+        other = owners.setdefault(p.untyped_storage().data_ptr(), name) if p.numel() else name
+        if other != name:
+            raise ValueError(
+                f"find: tied weights must be one Parameter; got {other} and {name}, two that share memory; "
+                "assign the same Parameter to both modules."
+            )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy_in_float64(model)
+    except Exception as error:
+        raise ValueError(
+            f"find: the model must be copied, so that it is never touched; got {type(error).__name__}: {error}; "
+            "remove what copy.deepcopy refuses."
+        ) from error
+
+
+def _double(x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return x
+    return x.detach().to(torch.float64).clone() if x.is_floating_point() else x.detach().clone()
+
+
+def _movable(twin: nn.Module, model: nn.Module, statistics: str, frozen: str) -> dict[str, Tensor]:
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    tensors: dict[str, Tensor] = {n: p for n, p in twin.named_parameters() if frozen == "move" or n in trained}
+    if statistics == "move":
+        for path, module in twin.named_modules():
+            if isinstance(module, _NormBase):
+                for name, buffer in module.named_buffers(recurse=False):
+                    if buffer.is_floating_point():
+                        tensors[f"{path}.{name}" if path else name] = buffer
+    return tensors
+
+
+def _recorded(twin: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor]):
+    try:
+        tape, output = record(twin, args, kwargs, tensors)
+    except Exception as error:
+        raise ValueError(
+            "find: the model must run on the example inputs, in float64; "
+            f"got {type(error).__name__}: {error}; check that model(*example_inputs) works."
+        ) from error
+    if not tape.outputs:
+        raise ValueError(
+            "find: the model must return tensors, in lists, dicts or dataclasses; "
+            f"got {type(output).__name__}; wrap it in a module that returns what should stay unchanged."
+        )
+    return tape

@@ -1,0 +1,327 @@
+"""Moving axes about: views, permutations, slices, concatenations of abstract tensors."""
+
+from __future__ import annotations
+
+from math import gcd, prod
+
+from isoloss.finding._abstract import Abstract, Cat, Dense, Factor, Misfit, Pass, settled, split
+from isoloss.finding._forms import renamed
+from isoloss.finding._space import Level, Space
+
+# More single pieces than this are never worth telling apart: gates, fused QKV and such are few.
+FEW = 64
+
+
+def parts_of(t: Abstract) -> list[Dense]:
+    """The Dense parts of a tensor."""
+    return [t] if isinstance(t, Dense) else [d for part in t.parts for d in parts_of(part)]
+
+
+def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
+    """A Cat, flat where it can be."""
+    flat: list[Abstract] = []
+    for part in parts:
+        if isinstance(part, Cat) and part.axis == axis and part.outer == outer:
+            flat += part.parts
+        else:
+            flat.append(part)
+    return flat[0] if len(flat) == 1 else Cat(axis, outer, flat)
+
+
+def rebuilt(p: Pass, t: Dense, axes) -> Dense:
+    """The same values with the factors in other axes; it stays the parameter that it was."""
+    return p.dense(axes, t.scale, t.sign, leaf=t.leaf, square=t.square)
+
+
+def permute(p: Pass, t: Abstract, dims: list[int]) -> Abstract:
+    """torch.permute."""
+    if isinstance(t, Cat):
+        return Cat(dims.index(t.axis), t.outer, [permute(p, part, dims) for part in t.parts])
+    return rebuilt(p, t, [t.axes[d] for d in dims])
+
+
+def unsqueeze(p: Pass, t: Abstract, dim: int) -> Abstract:
+    """A new axis of size one before dim."""
+    if isinstance(t, Cat):
+        return Cat(t.axis + (dim <= t.axis), t.outer, [unsqueeze(p, part, dim) for part in t.parts])
+    return rebuilt(p, t, [*t.axes[:dim], (), *t.axes[dim:]])
+
+
+def drop(p: Pass, t: Abstract, dim: int) -> Abstract:
+    """Remove an axis of size one."""
+    if isinstance(t, Cat):
+        if t.axis == dim:
+            raise Misfit("a concatenated axis is not of size one")
+        return Cat(t.axis - (dim < t.axis), t.outer, [drop(p, part, dim) for part in t.parts])
+    if t.axes[dim]:
+        raise Misfit("only an axis of size one can be removed")
+    return rebuilt(p, t, [*t.axes[:dim], *t.axes[dim + 1 :]])
+
+
+def expand(p: Pass, t: Abstract, shape: tuple[int, ...]) -> Abstract:
+    """torch.expand."""
+    while len(t.shape) < len(shape):
+        t = unsqueeze(p, t, 0)
+    sizes = tuple(n if m == -1 else m for n, m in zip(t.shape, shape, strict=True))
+    if isinstance(t, Cat):
+        if sizes[t.axis] != t.shape[t.axis]:
+            raise Misfit("a concatenated axis cannot be expanded")
+        return Cat(
+            t.axis,
+            t.outer,
+            [expand(p, part, (*sizes[: t.axis], part.shape[t.axis], *sizes[t.axis + 1 :])) for part in t.parts],
+        )
+    axes = [axis if n == m else (p.factor(m),) for axis, n, m in zip(t.axes, t.shape, sizes, strict=True)]
+    return rebuilt(p, t, axes)
+
+
+def view(p: Pass, t: Abstract, shape: tuple[int, ...]) -> Abstract:
+    """torch.reshape, for a shape without -1."""
+    t = settled(p, t)
+    if t.shape == tuple(shape):
+        return t
+    if isinstance(t, Cat):
+        return _view_cat(p, t, tuple(shape))
+    todo = t.factors
+    axes = []
+    for n in shape:
+        axis: list[Factor] = []
+        while n > 1:
+            f = todo.pop(0)
+            if f.size > n or n % f.size:
+                m = gcd(f.size, n)
+                if m == 1:
+                    raise Misfit(f"a view cuts an axis of {f.size} at {n}")
+                f, *more = split(p, f, (m, f.size // m))
+                todo[:0] = more
+            axis.append(f)
+            n //= f.size
+        axes.append(axis)
+    return settled(p, rebuilt(p, t, axes))
+
+
+def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
+    old = t.shape
+    outer = _outer_size(t)
+    total = old[t.axis] // outer
+    inner = [part.shape[t.axis] // outer for part in t.parts]
+    ahead, behind = prod(old[: t.axis]) * outer, prod(old[t.axis + 1 :])
+    done = 1
+    for k, n in enumerate(shape):
+        if ahead % done == 0 and (lead := ahead // done) <= n and n % lead == 0:
+            block = n // lead
+            if block % total == 0 and (total * behind) % block == 0:
+                pieces = [lead * m * (block // total) for m in inner]
+                break
+            if block == len(inner) > 1 and len(set(inner)) == 1:
+                pieces = [lead] * len(inner)
+                break
+        done *= n
+    else:
+        raise Misfit(f"a view from {old} to {shape} cuts across a concatenation")
+    parts = [view(p, part, (*shape[:k], n, *shape[k + 1 :])) for part, n in zip(t.parts, pieces, strict=True)]
+    return joined(k, leading(p, parts[0], k, lead), parts)
+
+
+def _outer_size(t: Cat) -> int:
+    part = t.parts[0]
+    while isinstance(part, Cat):
+        part = part.parts[0]
+    return prod(f.size for f in part.axes[t.axis][: t.outer])
+
+
+def leading(p: Pass, t: Abstract, axis: int, size: int) -> int:
+    """How many leading factors of an axis make up a size."""
+    while isinstance(t, Cat):
+        t = t.parts[0]
+    n = 0
+    while size > 1:
+        f = t.axes[axis][n]
+        if size % f.size:
+            raise Misfit("the outer part of a concatenation does not nest")
+        size //= f.size
+        n += 1
+    return n
+
+
+Seams = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def seams(t: Abstract, axis: int) -> Seams | None:
+    """Sizes of the outer factors and of the parts along an axis; None if there is no seam."""
+    if isinstance(t, Dense):
+        return None
+    if t.axis != axis:
+        return seams(t.parts[0], axis)
+    part = t.parts[0]
+    while isinstance(part, Cat):
+        part = part.parts[0]
+    outer = tuple(f.size for f in part.axes[axis][: t.outer])
+    return outer, tuple(q.shape[axis] // prod(outer) for q in t.parts)
+
+
+def common(a: Seams | None, b: Seams | None) -> Seams | None:
+    """The seams of either."""
+    if a is None or b is None:
+        return a or b
+    if prod(a[0]) != prod(b[0]):
+        raise Misfit("concatenations interleave in different ways")
+    cuts = sorted({sum(s[:i]) for _, s in (a, b) for i in range(1, len(s) + 1)})
+    return a[0], tuple(y - x for x, y in zip([0, *cuts], cuts, strict=False))
+
+
+def cut(p: Pass, t: Abstract, axis: int, where: Seams) -> list[Abstract]:
+    """The parts of a tensor between seams."""
+    t = settled(p, t)
+    outer, sizes = where
+    if isinstance(t, Cat):
+        if t.axis != axis:
+            columns = [cut(p, part, axis, where) for part in t.parts]
+            return [Cat(t.axis, t.outer, [c[i] for c in columns]) for i in range(len(sizes))]
+        if _outer_size(t) != prod(outer):
+            raise Misfit("concatenations interleave in different ways")
+        return _regroup(p, t, axis, where)
+    factors = list(t.axes[axis])
+    front: list[Factor] = []
+    lead = prod(outer)
+    while lead > 1:
+        f = factors.pop(0)
+        if f.size > lead or lead % f.size:
+            m = gcd(f.size, lead)
+            if m == 1:
+                raise Misfit("an axis does not nest")
+            f, *more = split(p, f, (m, f.size // m))
+            factors[:0] = more
+        front.append(f)
+        lead //= f.size
+    first, rest = factors[0], factors[1:]
+    tail = prod(f.size for f in rest)
+    if any(n % tail for n in sizes):
+        raise Misfit(f"pieces of {sizes} cut through a product")
+    widths = tuple(n // tail for n in sizes)
+    if first.space is None:
+        pieces = [[p.factor(n)] for n in widths]
+    else:
+        pieces = [
+            [p.factor(n, s)] for n, s in zip(widths, first.space.pieces("cat", widths, p.hints), strict=True)
+        ]
+    return [
+        settled(
+            p,
+            p.dense(
+                [*t.axes[:axis], [*front, *piece, *rest], *t.axes[axis + 1 :]], t.scale, t.sign, leaf=None
+            ),
+        )
+        for piece in pieces
+    ]
+
+
+def _regroup(p: Pass, t: Cat, axis: int, where: Seams) -> list[Abstract]:
+    outer, sizes = where
+    todo = list(t.parts)
+    lead = prod(outer)
+    groups: list[Abstract] = []
+    for n in sizes:
+        group: list[Abstract] = []
+        while n:
+            part = todo.pop(0)
+            m = part.shape[axis] // lead
+            if m > n:
+                part, more = cut(p, part, axis, (outer, (n, m - n)))
+                todo.insert(0, more)
+                m = n
+            group.append(part)
+            n -= m
+        groups.append(joined(axis, t.outer, group))
+    return groups
+
+
+def narrow(p: Pass, t: Abstract, axis: int, start: int, length: int) -> Abstract:
+    """The indices from start on, along an axis."""
+    size = t.shape[axis]
+    if length == size:
+        return t
+    t = settled(p, t)
+    if isinstance(t, Dense):
+        if all(f.space is None for f in t.axes[axis]):
+            return rebuilt(p, t, [*t.axes[:axis], (p.factor(length),), *t.axes[axis + 1 :]])
+        if all(f.space is None or f.space.root().level == Level.RIGID for f in t.axes[axis]):
+            return blur(p, t, axis, length)
+        tail = prod(f.size for f in t.axes[axis][1:])
+        if start % tail or length % tail:
+            return blur(p, t, axis, length)
+    sizes = tuple(n for n in (start, length, size - start - length) if n)
+    return cut(p, t, axis, ((), sizes))[1 if start else 0]
+
+
+def blur(p: Pass, t: Dense, axis: int, size: int) -> Dense:
+    """An axis whose indices have been mixed or chosen: nothing moves along it."""
+    for f in t.axes[axis]:
+        if f.space is not None:
+            f.space.lower(Level.RIGID, "its indices are told apart")
+    labels = [f.label for f in t.axes[axis]]
+    constant_along(p, t, labels)
+    factor = p.factor(size, Space(size, level=Level.RIGID))
+    names = dict.fromkeys(labels)
+    return p.dense(
+        [*t.axes[:axis], (factor,), *t.axes[axis + 1 :]],
+        None if t.scale is None else renamed(t.scale, names),
+        None if t.sign is None else renamed(t.sign, names),
+    )
+
+
+def constant_along(p: Pass, t: Dense, labels) -> None:
+    """Demand that a tensor scale alike along some labels."""
+    if t.scale:
+        p.scale.demand(t.scale, labels)
+    if t.sign:
+        p.sign.demand(t.sign, labels)
+
+
+def select(p: Pass, t: Abstract, axis: int, index: int) -> Abstract:
+    """One index of an axis."""
+    t = settled(p, t)
+    size = t.shape[axis]
+    if size == 1:
+        return drop(p, t, axis)
+    if isinstance(t, Cat) and t.axis == axis and not t.outer:
+        for part in t.parts:
+            n = part.shape[axis]
+            if index < n:
+                return select(p, part, axis, index)
+            index -= n
+    if isinstance(t, Cat) and t.axis != axis:
+        return Cat(t.axis - (axis < t.axis), t.outer, [select(p, part, axis, index) for part in t.parts])
+    if isinstance(t, Dense):
+        if all(f.space is None for f in t.axes[axis]):
+            return rebuilt(p, t, [*t.axes[:axis], *t.axes[axis + 1 :]])
+        rigid = all(f.space is None or f.space.root().level == Level.RIGID for f in t.axes[axis])
+        if rigid or size > FEW or len(t.axes[axis]) > 1:
+            gone = blur(p, t, axis, 1)
+            return rebuilt(p, gone, [*gone.axes[:axis], *gone.axes[axis + 1 :]])
+    return drop(p, cut(p, t, axis, ((), (1,) * size))[index], axis)
+
+
+def cat(p: Pass, tensors: list[Abstract], axis: int) -> Abstract:
+    """torch.cat; pieces of an axis that nothing moves are merged."""
+    tensors = [settled(p, t) for t in tensors]
+    if len(tensors) == 1:
+        return tensors[0]
+    dense = [d for t in tensors for d in parts_of(t)]
+    still = all(
+        f.space is None or f.space.root().level == Level.RIGID for d in dense for f in d.axes[axis]
+    ) and all(isinstance(t, Dense) for t in tensors)
+    if not still:
+        return joined(axis, 0, tensors)
+    from isoloss.finding._calculus import add
+
+    size = sum(t.shape[axis] for t in tensors)
+    ends = [blur(p, t, axis, 1) if t.axes[axis] else t for t in dense]
+    merged = ends[0]
+    for end in ends[1:]:
+        merged = add(p, [merged, end])
+    if not isinstance(merged, Dense):
+        return joined(axis, 0, tensors)
+    factor = p.factor(size, Space(size, level=Level.RIGID))
+    return p.dense([*merged.axes[:axis], (factor,), *merged.axes[axis + 1 :]], merged.scale, merged.sign)
+

@@ -1,0 +1,164 @@
+"""Checking symmetries on the model itself, in float64, at a generic point of its parameter space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.finding._tape import tensors_in
+from isoloss.finding._world import Float64World, settings
+from isoloss.symmetry import Symmetries, Symmetry
+
+# Float64 carries 16 digits; a forward pass and a well-conditioned element lose at most six of them.
+TOLERANCE = 1e-10
+# A function that a slot matters to changes by far more than rounding when the slot is left behind.
+BROKEN = 1e-7
+# At most so many forward passes check all the symmetries of a large model, several at once.
+ROUNDS = 24
+
+
+class Verifier:
+    """A float64 copy of a model that symmetries are tried on.
+
+    The parameters are first moved off their initial values: a bias of zeros or a norm weight of ones would hide
+    that a symmetry forgets to move it.
+
+    Args:
+        twin: The copy; its tensors are replaced while a symmetry is tried, and restored.
+        args: Positional inputs in float64.
+        kwargs: Keyword inputs.
+        tensors: Its parameters and buffers that may move, by name.
+        seed: Seed of the perturbation and of the sampled elements.
+    """
+
+    def __init__(self, twin: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor], seed: int = 0):
+        self.twin, self.args, self.kwargs, self.tensors = twin, args, kwargs, tensors
+        self.random = torch.Generator().manual_seed(seed)
+        self._references: dict[bool, list[Tensor]] = {}
+        before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
+        self._perturb()
+        if before is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
+            for n, t in tensors.items():
+                t.copy_(before[n])
+            self._references.clear()
+
+    @torch.no_grad()
+    def _perturb(self) -> None:
+        for name, t in self.tensors.items():
+            noise = torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device)
+            if name.endswith("running_var"):
+                t.mul_(noise.mul_(0.2).exp_())
+            else:
+                size = t.square().mean().sqrt().item() if t.numel() else 0.0
+                t.add_(noise, alpha=0.2 * size + 0.02)
+
+    def outputs(self, without_eps: bool = False) -> list[Tensor]:
+        """What the copy computes now."""
+        with settings(), torch.no_grad(), Float64World(without_eps=without_eps):
+            return [t.detach().clone() for t in tensors_in(self.twin(*self.args, **self.kwargs))]
+
+    def reference(self, without_eps: bool) -> list[Tensor]:
+        """What it computes where nothing has been moved."""
+        if without_eps not in self._references:
+            self._references[without_eps] = self.outputs(without_eps)
+        return self._references[without_eps]
+
+    def change(self, moved: dict[str, Tensor], without_eps: bool = False) -> float:
+        """Largest relative change of an output when these tensors take the place of the copy's own."""
+        before = self.reference(without_eps)
+        old = {n: self.tensors[n].data for n in moved}
+        state = {n: b.clone() for n, b in self.twin.named_buffers()}
+        try:
+            for n, t in moved.items():
+                # The copy is ours: replacing its storage spares a second set of weights.
+                self.tensors[n].data = t
+            after = self.outputs(without_eps)
+        finally:
+            for n, t in old.items():
+                self.tensors[n].data = t
+            for n, b in self.twin.named_buffers():
+                b.copy_(state[n])
+        return max((relative_change(a, b) for a, b in zip(before, after, strict=True)), default=0.0)
+
+    def error(self, symmetries: Sequence[Symmetry], without_eps: bool = False) -> float:
+        """Relative change of the outputs under one random element of each of these, all at once."""
+        bound = Symmetries(symmetries)
+        with torch.no_grad():
+            elements = [s.sample(0.3, self.random, dtype=torch.float64) for s in symmetries]
+            return self.change(bound.act(elements, self.tensors), without_eps)
+
+    def verified(self, symmetries: Iterable[Symmetry]) -> tuple[list[Symmetry], list[str]]:
+        """Those that hold, each with its error, and a note for each that does not."""
+        kept, notes = [], []
+        for exact in (True, False):
+            some = [s for s in symmetries if s.exact == exact]
+            size = -(-len(some) // ROUNDS) if some else 1
+            for i in range(0, len(some), size):
+                good, bad = self._bisect(some[i : i + size], not exact)
+                kept += good
+                notes += bad
+        return kept, notes
+
+    def _bisect(self, some: list[Symmetry], without_eps: bool) -> tuple[list[Symmetry], list[str]]:
+        error = self.error(some, without_eps)
+        if error <= TOLERANCE:
+            if without_eps:
+                return [replace(s, error=self.error([s])) for s in some], []
+            return [replace(s, error=error) for s in some], []
+        if len(some) == 1:
+            s = some[0]
+            return [], [
+                f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: "
+                f"the outputs changed by {error:.1e}, more than {TOLERANCE:.0e}"
+            ]
+        half = len(some) // 2
+        left, right = self._bisect(some[:half], without_eps), self._bisect(some[half:], without_eps)
+        return left[0] + right[0], left[1] + right[1]
+
+    def controls(self, symmetry: Symmetry) -> list[float]:
+        """The negative control: for each slot, how much the outputs change if it alone is left behind.
+
+        A symmetry with a single slot has nothing to leave behind; its block is shaken instead, to show that the
+        outputs depend on it.
+        """
+        slots = symmetry.slots
+        if len(slots) == 1:
+            name = slots[0].parameter
+            shaken = self.tensors[name].clone()
+            view = slots[0].block.view(shaken)
+            view.add_(torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1)
+            return [self.change({name: shaken}, not symmetry.exact)]
+        # A permutation is drawn until it moves something, or the control would show nothing.
+        for _ in range(20):
+            g = symmetry.sample(0.3, self.random, dtype=torch.float64)
+            if not torch.equal(g, symmetry.identity(dtype=g.dtype)):
+                break
+        found = []
+        for i in range(len(slots)):
+            rest = replace(symmetry, slots=slots[:i] + slots[i + 1 :])
+            found.append(self.change(rest.act(g, self.tensors), not symmetry.exact))
+        return found
+
+
+def relative_change(before: Tensor, after: Tensor) -> float:
+    """Largest difference over largest size; infinities must stay where they are."""
+    if before.shape != after.shape:
+        return float("inf")
+    if not before.is_floating_point() and not before.is_complex():
+        return 0.0 if torch.equal(before, after) else float("inf")
+    finite = before.isfinite()
+    if not torch.equal(finite, after.isfinite()) or not torch.equal(before[~finite], after[~finite]):
+        return 0.0 if torch.equal(before.nan_to_num(), after.nan_to_num()) else float("inf")
+    a, b = before[finite], after[finite]
+    if not a.numel():
+        return 0.0
+    size = a.abs().max().item()
+    return (a - b).abs().max().item() / size if size else (0.0 if torch.equal(a, b) else float("inf"))
+
+
+def _small(tensors: dict[str, Tensor]) -> bool:
+    return sum(t.numel() for t in tensors.values()) < 10_000_000

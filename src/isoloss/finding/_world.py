@@ -1,0 +1,117 @@
+"""The world in which a model is recorded and verified: float64 throughout, and nothing random.
+
+Models cast down on purpose (norms in float32, attention in half precision); here these casts are lifted, so that
+a symmetry can be checked to ten digits. Dropout keeps its mean. Eps in norms can be set to zero.
+"""
+
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
+# Added to a denominator, numbers up to this size are read as the eps of a norm.
+SMALL = 1e-3
+_EPS = {"eps", "epsilon"}
+
+
+class Float64World(TorchDispatchMode):
+    """Runs every op in float64, dropout at its mean, and optionally norms without eps."""
+
+    def __init__(self, *, without_eps: bool = False):
+        super().__init__()
+        self.without_eps = without_eps
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func is aten._local_scalar_dense.default:
+            self.read(args[0])
+            return func(*args)
+        if kwargs.get("dtype") in _LOW:
+            kwargs["dtype"] = torch.float64
+        if func is aten.bernoulli_.float:
+            func, args, kwargs = aten.fill_.Scalar, (args[0], args[1] if len(args) > 1 else 0.5), {}
+        elif func is aten.native_dropout.default:
+            args, kwargs = (args[0], 0.0, True), {}
+        args = tuple(a.double() if isinstance(a, Tensor) and a.dtype in _LOW and func in _MIXED else a for a in args)
+        if self.without_eps:
+            args, kwargs = _drop_eps(func, args, kwargs)
+        saved = self.will_write(func, args, kwargs)
+        result = func(*args, **kwargs)
+        self.ran(func, args, kwargs, result, saved)
+        return result
+
+    def read(self, tensor: Tensor) -> None:
+        """Called before the program reads a number out of a tensor."""
+
+    def will_write(self, op, args, kwargs) -> dict[int, Tensor]:
+        """Called before an op; what it returns is handed to `ran`."""
+        return {}
+
+    def ran(self, op, args, kwargs, result, saved) -> None:
+        """Called after an op."""
+
+
+_MIXED = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default, aten.baddbmm.default}
+
+
+def _drop_eps(func, args, kwargs):
+    names = [a.name for a in func._schema.arguments]
+    args = tuple(0.0 if i < len(names) and names[i] in _EPS and a else a for i, a in enumerate(args))
+    kwargs = {k: 0.0 if k in _EPS and v else v for k, v in kwargs.items()}
+    if is_small_shift(func, args):
+        args = (args[0], 0.0, *args[2:])
+    return args, kwargs
+
+
+def is_small_shift(func, args) -> bool:
+    """Does the op add a number so small, or clamp so near zero, that it can only be the eps of a norm?"""
+    if func not in (aten.add.Tensor, aten.add.Scalar, aten.add_.Tensor, aten.clamp_min.default, aten.clamp.default):
+        return False
+    if func is aten.clamp.default and len(args) > 2 and args[2] is not None:
+        return False
+    return len(args) > 1 and isinstance(args[1], int | float) and 0 < args[1] <= SMALL
+
+
+@contextmanager
+def settings():
+    """Global switches for recording: default dtype float64, plain attention, no fused paths; restored after."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    default, fast = torch.get_default_dtype(), torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.enable_grad())
+        try:
+            torch.set_default_dtype(torch.float64)
+            torch.backends.mha.set_fastpath_enabled(False)
+            torch.manual_seed(0)
+            yield
+        finally:
+            torch.set_default_dtype(default)
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def copy_in_float64(model: nn.Module) -> nn.Module:
+    """A deep copy with parameters, buffers and tensor attributes in float64, without gradients or graph."""
+    import copy
+
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for value in vars(module).values():
+            # weight_norm in its old form keeps a computed weight, which deepcopy refuses.
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach().clone()
+    for p in model.parameters():
+        if p.grad is not None:
+            memo[id(p.grad)] = None
+    twin = copy.deepcopy(model, memo).double()
+    for module in twin.modules():
+        for key, value in vars(module).items():
+            if isinstance(value, Tensor) and value.dtype in _LOW:
+                setattr(module, key, value.double())
+    return twin.requires_grad_(False)
