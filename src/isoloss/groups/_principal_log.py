@@ -12,7 +12,8 @@ def principal_log(g: Tensor, *, where: str) -> Tensor:
     .. math:: \log g = 2^k \log g^{1/2^k}
 
     Roots are taken until g is near the identity, where a Padé approximant serves. This needs no eigenvectors,
-    hence shears and other defective matrices are as good as any. Computed in float64.
+    hence shears and other defective matrices are as good as any. Computed in float64; with an eigenvalue at an
+    angle d from the negative real axis the relative error is eps / d^2, and beyond 1e-8 it is refused.
 
     Args:
         g: Invertible matrices.
@@ -22,8 +23,8 @@ def principal_log(g: Tensor, *, where: str) -> Tensor:
         ValueError: If an eigenvalue lies on the negative real axis, or too near it for float64.
 
     References:
-        N. Higham (2008), Functions of Matrices, Algorithm 11.10. Differs: roots by the product form of the
-        Denman-Beavers iteration, Eq. (6.29), in place of a Schur form.
+        N. Higham (2008), Functions of Matrices: inverse scaling and squaring, Section 11.5; square roots by
+        the product form of the Denman-Beavers iteration, Eq. (6.29).
     """
     return one_by_one(lambda m: _principal_log(m, where), g)
 
