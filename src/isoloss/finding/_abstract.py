@@ -68,14 +68,15 @@ class Dense:
         scale: Its log-scale as a function of the unknowns; None for a tensor of zeros, which scales anyhow.
         sign: Its sign, over F2; None for zeros.
         leaf: The parameter block that it is, up to the order of its axes.
-        square: It is an elementwise square whose sum over an axis is still a norm.
+        pending: Pairs of factors whose elementwise product it is, by label: along an axis that is summed next this
+            is an inner product, along any other a nonlinear function.
     """
 
     axes: Axes
     scale: Form | None = field(default_factory=dict)
     sign: Form | None = field(default_factory=dict)
     leaf: Leaf | None = None
-    square: bool = False
+    pending: tuple[tuple[int, Factor, Factor], ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -235,7 +236,7 @@ def fresh_labels(p: Pass, t: Dense, keep=frozenset()) -> Dense:
         None if t.scale is None else renamed(t.scale, form),  # type: ignore[arg-type]
         None if t.sign is None else renamed(t.sign, form),  # type: ignore[arg-type]
         t.leaf,
-        t.square,
+        tuple((form.get(label, label), f, g) for label, f, g in t.pending),
     )
 
 
@@ -275,7 +276,7 @@ def _total(kind: str, pieces: list[Space]) -> int:
 
 
 def _with_axis(t: Dense, axis: int, factors) -> Dense:
-    return Dense((*t.axes[:axis], tuple(factors), *t.axes[axis + 1 :]), t.scale, t.sign, t.leaf, t.square)
+    return Dense((*t.axes[:axis], tuple(factors), *t.axes[axis + 1 :]), t.scale, t.sign, t.leaf, t.pending)
 
 
 def nest(p: Pass, axes: list[tuple[Factor, ...]]) -> list[list[Factor]]:

@@ -11,21 +11,22 @@ from fractions import Fraction
 
 from isoloss.finding._abstract import Abstract, Cat, Dense, Factor, Misfit, Pass, fresh_labels, nest, settled, unify
 from isoloss.finding._forms import Form, plus, renamed, times
-from isoloss.finding._shape import common, cut, drop, joined, leading, parts_of, seams, unsqueeze
+from isoloss.finding._shape import common, cut, drop, joined, leading, parts_of, seams, touch, unsqueeze
 from isoloss.finding._space import Level, Node, tie
 
 Column = list[Factor | None]
-Combine = Callable[[Pass, list[Dense], list[list[Column]]], tuple[Form | None, Form | None]]
+Combine = Callable[..., tuple[Form | None, Form | None]]
 CURVED = "a nonlinear function acts on each element"
 
 
-def pointwise(p: Pass, args: list[Abstract], combine: Combine) -> Abstract:
+def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = False) -> Abstract:
     """Apply an elementwise function of several tensors, with broadcasting.
 
     Args:
         p: The pass.
         args: The tensors.
         combine: Says what the function does to levels, scales and signs, once all axes are aligned.
+        lazy: It also takes a list of pending products to fill.
     """
     rank = max(len(t.shape) for t in args)
     args = [settled(p, t) for t in args]
@@ -37,14 +38,14 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine) -> Abstract:
                 where = common(where, seams(t, axis))
         if where is not None:
             columns = [cut(p, t, axis, where) if t.shape[axis] > 1 else [t] * len(where[1]) for t in args]
-            parts = [pointwise(p, list(row), combine) for row in zip(*columns, strict=True)]
+            parts = [pointwise(p, list(row), combine, lazy) for row in zip(*columns, strict=True)]
             return _joined(p, axis, where, parts)
     dense = _distinct(p, [t for t in args if isinstance(t, Dense)])
     known = p.hints.count
     table = [_columns(p, [t.axes[a] for t in dense]) for a in range(rank)]
     if p.hints.count != known:
         # An axis was cut on the way; the tensors may have seams now, so begin again.
-        return pointwise(p, list(dense), combine)
+        return pointwise(p, list(dense), combine, lazy)
     names: dict[int, int | None] = {}
     axes = []
     for columns in table:
@@ -66,15 +67,15 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine) -> Abstract:
             None if t.scale is None else renamed(t.scale, names),
             None if t.sign is None else renamed(t.sign, names),
             t.leaf,
-            t.square,
         )
         for t in dense
     ]
-    scale, sign = combine(p, renamed_args, table)
+    pending: list[tuple[int, Factor, Factor]] = []
+    scale, sign = combine(p, renamed_args, table, pending) if lazy else combine(p, renamed_args, table)
     for columns, axis in zip(table, axes, strict=True):
         for column, f in zip(columns, axis, strict=True):
             f.node = next((c.node for c in column if c is not None and c.label == f.label), f.node)
-    return p.dense(axes, scale, sign)
+    return p.dense(axes, scale, sign, pending=tuple(pending))
 
 
 def elementwise(p: Pass, t: Abstract, scale: Fraction | int | None, sign: int | None, small: bool = False) -> Abstract:
@@ -128,7 +129,7 @@ def _sum(p: Pass, args: list[Dense], table: list[list[Column]]) -> tuple[Form | 
         if len(holders) < len(live):
             holders[0].space.lower(Level.PERMUTATION, "a constant is added along it")  # type: ignore[union-attr]
         for other in holders[1:]:
-            bind(holders[0], other, dual=False)
+            bind(p, holders[0], other, dual=False)
     if not live:
         return None, None
     first = args[live[0]]
@@ -139,9 +140,9 @@ def _sum(p: Pass, args: list[Dense], table: list[list[Column]]) -> tuple[Form | 
 
 
 def multiply(p: Pass, a: Abstract, b: Abstract, power: Fraction | int = 1) -> Abstract:
-    """a * b ** power, elementwise."""
+    """a * b ** power, elementwise; if it is summed next, an inner product."""
 
-    def combine(p: Pass, args: list[Dense], table: list[list[Column]]):
+    def combine(p: Pass, args: list[Dense], table: list[list[Column]], pending: list):
         x, y = args
         for column in (c for columns in table for c in columns):
             f, g = column
@@ -149,30 +150,52 @@ def multiply(p: Pass, a: Abstract, b: Abstract, power: Fraction | int = 1) -> Ab
                 g.space.lower(Level.PERMUTATION, CURVED)
             if f is None or g is None or f.space is None or g.space is None:
                 continue
-            _scaled_by(p, x, f, y, g, column, power)
+            _scaled_by(p, x, f, y, g, column, power, pending)
         if x.scale is None or y.scale is None:
             return None, None
         parity = Fraction(power).numerator % 2 if Fraction(power).denominator == 1 else 1
         return plus(x.scale, times(y.scale, power)), plus(x.sign or {}, times(y.sign or {}, parity))
 
-    return pointwise(p, [a, b], combine)
+    return pointwise(p, [a, b], combine, lazy=True)
 
 
-def _scaled_by(p: Pass, x: Dense, f: Factor, y: Dense, g: Factor, column: Column, power) -> None:
-    """Along one space, both factors vary: a diagonal matrix if one is a bare parameter, else a new function."""
+def _scaled_by(p: Pass, x: Dense, f: Factor, y: Dense, g: Factor, column: Column, power, pending: list) -> None:
+    """Along one space both vary: a diagonal matrix if one is a bare parameter, else a product to be summed or not."""
     assert f.space is not None
     if f.space.root().level <= Level.PERMUTATION:
         return
-    for this, other, k, i in ((y, f, power, 0), (x, g, 1, 1)):
+    for this, other, k in ((y, f, power), (x, g, 1)):
         if this.leaf is not None and k in (1, -1) and (this is y or power == 1) and (x.leaf is None or y.leaf is None):
-            node = Node(other.node, 1, {this.leaf.index: int(k)})
+            column[0] = Factor(f.label, f.size, f.space, Node(other.node, 1, {this.leaf.index: int(k)}))
             p.diagonals.add(this.leaf.index)
-            column[0] = Factor(f.label, f.size, f.space, node)
             return
-    f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
+    if power == 1:
+        pending.append((f.label, f, g))
+    else:
+        f.space.lower(Level.PERMUTATION, CURVED)
 
 
-def bind(f: Factor, g: Factor, dual: bool) -> None:
+def squared(p: Pass, t: Abstract) -> Abstract:
+    """x * x, still to be summed: the sum of squares along an axis lets rotations pass."""
+    t = settled(p, resolve(t))
+    if isinstance(t, Cat):
+        return Cat(t.axis, t.outer, [squared(p, part) for part in t.parts])
+    touch(t)
+    pending = tuple((f.label, f, f) for f in t.factors if f.space is not None)
+    return p.dense(t.axes, None if t.scale is None else times(t.scale, 2), {}, pending=pending)
+
+
+def resolve(t: Abstract) -> Abstract:
+    """A product that is used for something other than a sum is a nonlinear function like any other."""
+    for d in parts_of(t):
+        for _, f, _ in d.pending:
+            assert f.space is not None
+            f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
+        d.pending = ()
+    return t
+
+
+def bind(p: Pass, f: Factor, g: Factor, dual: bool) -> None:
     """Let the matrix groups on two factors of one space move together."""
     space = f.space
     if space is None or space.root().level <= Level.PERMUTATION:
@@ -238,7 +261,7 @@ def contract(p: Pass, a: Abstract, b: Abstract, batch: list[tuple[int, int]], pa
                 summed.append(f.label)
                 if f.space is not None and g.space is not None:
                     if live:
-                        bind(f, g, dual=True)
+                        bind(p, f, g, dual=True)
                 elif space is not None and live:
                     space.lower(Level.PERMUTATION, "it is summed over")
             elif space is not None:
@@ -273,17 +296,22 @@ def reduce(p: Pass, t: Abstract, dims: list[int], keepdim: bool, kind: str = "su
         return total if keepdim else _dropped(p, total, dims)
     touch(t)
     gone = [f for d in dims for f in t.axes[d]]
-    radial = t.square or kind == "norm"
+    products = {label: (f, g) for label, f, g in t.pending} if kind == "sum" else {}
+    if kind != "sum":
+        resolve(t)
     for f in gone:
-        if radial:
+        if f.label in products:
+            bind(p, *products.pop(f.label), dual=True)
+        elif kind == "norm":
             rotate(p, f, "its norm is taken")
         elif f.space is not None:
             f.space.lower(Level.PERMUTATION, "it is summed over")
-    if radial or kind == "max":
-        rest = [f for f in t.factors if f not in gone or kind == "max"]
-        for f in rest:
-            if f.space is not None:
-                f.space.lower(Level.PERMUTATION, CURVED)
+    rest = [f for f, _ in products.values()]
+    if kind != "sum":
+        rest += [f for f in t.factors if f not in gone or kind == "max"]
+    for f in rest:
+        if f.space is not None:
+            f.space.lower(Level.PERMUTATION, CURVED)
     scale, sign = t.scale, t.sign
     labels = [f.label for f in gone]
     if scale is not None and sign is not None:
@@ -297,26 +325,6 @@ def reduce(p: Pass, t: Abstract, dims: list[int], keepdim: bool, kind: str = "su
     axes = [() if d in dims else axis for d, axis in enumerate(t.axes)]
     result = p.dense(axes, scale, sign)
     return result if keepdim else _dropped(p, result, dims)
-
-
-def squared(p: Pass, t: Abstract) -> Abstract:
-    """x * x, still to be summed: the sum of squares along an axis lets rotations pass."""
-    t = settled(p, t)
-    if isinstance(t, Cat):
-        return Cat(t.axis, t.outer, [squared(p, part) for part in t.parts])
-    touch(t)
-    if t.square:
-        return elementwise(p, settle_square(t), 2, 0)
-    return p.dense(t.axes, None if t.scale is None else times(t.scale, 2), {}, square=True)
-
-
-def settle_square(t: Abstract) -> Abstract:
-    """A square that is used for something other than a norm is a nonlinear function like any other."""
-    for d in parts_of(t):
-        if d.square:
-            lower_all([d], Level.PERMUTATION, CURVED)
-            d.square = False
-    return t
 
 
 def normalise(p: Pass, t: Abstract, dims: list[int], *, eps: float, centre: bool) -> Abstract:
@@ -374,13 +382,6 @@ def lower_all(tensors: list[Dense], level: Level, why: str) -> None:
         for f in t.factors:
             if f.space is not None:
                 f.space.lower(level, why)
-
-
-def touch(t: Abstract) -> None:
-    """An op reads these parameters."""
-    for d in parts_of(t):
-        if d.leaf is not None:
-            d.leaf.used = True
 
 
 def _joined(p: Pass, axis: int, where, parts: list[Abstract]) -> Abstract:

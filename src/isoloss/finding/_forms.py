@@ -156,6 +156,33 @@ class Elimination:
                 target.pop(v, None)
 
 
+def sparsest(basis: list[Vector], modulus: int | None) -> list[Vector]:
+    """A basis of the same space with fewer entries: neighbours that cancel are subtracted from one another."""
+    helper = Elimination(modulus)
+    users: dict[Variable, set[int]] = {}
+    for i, vector in enumerate(basis):
+        for v in vector:
+            users.setdefault(v, set()).add(i)
+    changed = True
+    while changed:
+        changed = False
+        for i, vector in enumerate(basis):
+            near = {j for v in vector for j in users[v]} - {i}
+            for j in sorted(near):
+                for v in vector.keys() & basis[j].keys():
+                    trial = dict(vector)
+                    helper._subtract(trial, basis[j], vector[v] / basis[j][v])
+                    if 0 < len(trial) < len(vector):
+                        for w in vector.keys() - trial.keys():
+                            users[w].discard(i)
+                        for w in trial.keys() - vector.keys():
+                            users.setdefault(w, set()).add(i)
+                        basis[i] = vector = trial
+                        changed = True
+                        break
+    return basis
+
+
 def _covering(positions: list[int], binding: Binding, chosen: set[int]) -> list[tuple[int, ...]]:
     if len(positions) == len(chosen):
         return [tuple(positions)]

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
-from isoloss.finding._abstract import Abstract, Dense, Misfit, Pass
-from isoloss.finding._calculus import freeze, settle_square
+from isoloss.finding._abstract import Abstract, Misfit, Pass
+from isoloss.finding._calculus import freeze, resolve
 from isoloss.finding._shape import cat, drop, narrow, permute, select, unsqueeze, view
 from isoloss.finding._space import Hints
 from isoloss.finding._tape import OVERWRITE, Call, Tape, Value, values_in
@@ -77,7 +77,7 @@ class Run:
         for call in self._calls:
             self.step(call)
         for value in self._tape.outputs:
-            freeze(self.pass_, settle_square(self.abstract(value)), "it is an output of the model")
+            freeze(self.pass_, resolve(self.abstract(value)), "it is an output of the model")
 
     def abstract(self, value: Value) -> Abstract:
         """The abstract tensor of a value."""
@@ -127,14 +127,14 @@ class Run:
         lazy = name in LAZY
         if call.op is OVERWRITE:
             base, new, chain = call.args
-            return self._overwrite(context, self.abstract(base), settle_square(self.abstract(new)), chain)
+            return self._overwrite(context, self.abstract(base), resolve(self.abstract(new)), chain)
         rule = RULES.get(name)
         if rule is None:
             raise Misfit("it has no rule")
 
         def given(x: Any) -> Any:
             if isinstance(x, Value):
-                return self.abstract(x) if lazy else settle_square(self.abstract(x))
+                return self.abstract(x) if lazy else resolve(self.abstract(x))
             if isinstance(x, list | tuple):
                 return type(x)(given(i) for i in x) if type(x) in (list, tuple) else [given(i) for i in x]
             return x
@@ -147,7 +147,7 @@ class Run:
             where = call.module or "the model itself"
             self.notes[f"{name} in {where}: {reason}; what it reads stays put"] = None
         for value in values_in((call.args, call.kwargs)):
-            freeze(p, settle_square(self.abstract(value)), f"{name}: {reason}")
+            freeze(p, resolve(self.abstract(value)), f"{name}: {reason}")
         return [p.data(("op", call.index, i), v.shape) for i, v in enumerate(outputs)]
 
     def _overwrite(self, c: Context, base: Abstract, new: Abstract, chain: tuple) -> Abstract:
@@ -193,4 +193,3 @@ class Run:
 
 # Tests set this: a rule that raises anything but Misfit is a bug.
 STRICT = False
-__all__ = ["Dense", "Run", "interpret"]

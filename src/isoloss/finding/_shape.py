@@ -17,6 +17,13 @@ def parts_of(t: Abstract) -> list[Dense]:
     return [t] if isinstance(t, Dense) else [d for part in t.parts for d in parts_of(part)]
 
 
+def touch(t: Abstract) -> None:
+    """An op reads these parameters."""
+    for d in parts_of(t):
+        if d.leaf is not None:
+            d.leaf.used = True
+
+
 def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
     """A Cat, flat where it can be."""
     flat: list[Abstract] = []
@@ -30,7 +37,7 @@ def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
 
 def rebuilt(p: Pass, t: Dense, axes) -> Dense:
     """The same values with the factors in other axes; it stays the parameter that it was."""
-    return p.dense(axes, t.scale, t.sign, leaf=t.leaf, square=t.square)
+    return p.dense(axes, t.scale, t.sign, leaf=t.leaf, pending=t.pending)
 
 
 def permute(p: Pass, t: Abstract, dims: list[int]) -> Abstract:
@@ -256,6 +263,7 @@ def narrow(p: Pass, t: Abstract, axis: int, start: int, length: int) -> Abstract
 
 def blur(p: Pass, t: Dense, axis: int, size: int) -> Dense:
     """An axis whose indices have been mixed or chosen: nothing moves along it."""
+    touch(t)
     for f in t.axes[axis]:
         if f.space is not None:
             f.space.lower(Level.RIGID, "its indices are told apart")

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import combinations
-from math import lcm, prod
+from math import lcm
 
 from isoloss.finding._abstract import Leaf, Pass, unify
-from isoloss.finding._forms import Elimination, System, Variable, Vector
+from isoloss.finding._forms import Elimination, System, Variable, Vector, sparsest
 from isoloss.finding._space import Level, Node, Space, locate, seen_from, tie
 from isoloss.groups import GeneralLinear, Group, Orthogonal, Permutation, PositiveScaling, SignFlip
-from isoloss.symmetry import Block, Frame, Slot, Symmetry
+from isoloss.symmetry import Frame, Slot, Symmetry
 
 Occurrence = tuple[Leaf, int]
 
@@ -89,8 +89,6 @@ class Solution:
         if powers_read & {leaf.index for leaf, _ in places}:
             return None
         group: Group = GeneralLinear(space.size) if linear else Orthogonal(space.size, fixes_ones=space.ones)
-        for (leaf, position), slot in zip(places, slots, strict=True):
-            pass
         self._count(places, slots, local, scales if linear else None, signs if linear or not space.ones else None)
         family = "linear" if linear else "rotation"
         return Symmetry(group, tuple(slots), tuple(s.size for s in local), family)
@@ -152,7 +150,7 @@ class Solution:
             if len(set(roots)) < len(roots):
                 system.exact.add(((v, Fraction(1)),))
         found = []
-        solutions = system.solve(variables, nearly=nearly)
+        solutions = sparsest(system.solve(variables, nearly=nearly), system.modulus)
         for vector in sorted(solutions, key=lambda v: -len(next(iter(v))[1])):
             spaces = self._index_spaces(vector, by_index)
             if spaces is None or not known.add(dict(vector)):
@@ -265,5 +263,3 @@ def _local(p: Pass, spaces: Iterable[Space]) -> dict[Space, list[Space]]:
                 local[s] = local[s] & others if s in local else others
     return {s: sorted(local.get(s, ()), key=lambda t: t.serial) for s in wanted}
 
-
-__all__ = ["Block", "Solution", "prod"]

@@ -16,6 +16,16 @@ _LOW = (torch.float32, torch.float16, torch.bfloat16)
 # Added to a denominator, numbers up to this size are read as the eps of a norm.
 SMALL = 1e-3
 _EPS = {"eps", "epsilon"}
+_SHIFTS = {
+    aten.add.Tensor,
+    aten.add.Scalar,
+    aten.add_.Tensor,
+    aten.add_.Scalar,
+    aten.clamp_min.default,
+    aten.clamp_min_.default,
+    aten.clamp.default,
+    aten.clamp_.default,
+}
 
 
 class Float64World(TorchDispatchMode):
@@ -69,7 +79,7 @@ def _drop_eps(func, args, kwargs):
 
 def is_small_shift(func, args) -> bool:
     """Does the op add a number so small, or clamp so near zero, that it can only be the eps of a norm?"""
-    if func not in (aten.add.Tensor, aten.add.Scalar, aten.add_.Tensor, aten.clamp_min.default, aten.clamp.default):
+    if func not in _SHIFTS:
         return False
     if func is aten.clamp.default and len(args) > 2 and args[2] is not None:
         return False

@@ -1,8 +1,11 @@
 """Sums, products and quotients."""
 
-from isoloss.finding._calculus import add, elementwise, multiply, settle_square, squared
+from isoloss.finding._calculus import add, elementwise, multiply, resolve, squared
 from isoloss.finding._world import SMALL
 from isoloss.finding.rules._registry import Context, rule
+
+# Below this an eps is lost in the rounding of float64 (RMSNorm's default is the machine epsilon).
+ROUNDING = 1e-14
 
 
 @rule("aten::add", "aten::sub", "aten::rsub")
@@ -16,7 +19,7 @@ def plus(c: Context, x, y, *_args, **_options):
 
 def shifted(c: Context, x, number):
     """x + number: an eps if it is small and positive."""
-    if number == 0:
+    if abs(number) <= ROUNDING:
         return x
     return elementwise(c.pass_, x, None, None, small=0 < number <= SMALL and "add" in c.call.op._schema.name)
 
@@ -27,8 +30,8 @@ def times(c: Context, x, y):
         return x if isinstance(y, int | float) else y
     values = [v for v in c.call.args[:2]]
     if values[0] is values[1]:
-        return squared(c.pass_, settle_square(x))
-    return multiply(c.pass_, settle_square(x), settle_square(y))
+        return squared(c.pass_, resolve(x))
+    return multiply(c.pass_, resolve(x), resolve(y))
 
 
 @rule("aten::div")

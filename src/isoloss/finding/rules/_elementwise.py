@@ -7,12 +7,12 @@ from isoloss.finding._calculus import (
     elementwise,
     lower_all,
     pointwise,
-    settle_square,
+    resolve,
     squared,
-    touch,
 )
 from isoloss.finding._forms import plus
 from isoloss.finding._space import Level
+from isoloss.finding._world import SMALL
 from isoloss.finding.rules._registry import Context, rule
 
 HALF = Fraction(1, 2)
@@ -51,6 +51,17 @@ def same(c: Context, x, *_args, **_options):
     return x
 
 
+@rule("aten::glu")
+def glu(c: Context, x, dim=-1):
+    from isoloss.finding._calculus import multiply
+    from isoloss.finding._shape import narrow
+
+    p, axis = c.pass_, dim % len(x.shape)
+    half = x.shape[axis] // 2
+    gate = elementwise(p, narrow(p, x, axis, half, half), None, None)
+    return multiply(p, narrow(p, x, axis, 0, half), gate)
+
+
 @rule("aten::native_dropout")
 def dropout(c: Context, x, *_args):
     return [x, c.pass_.data((*c.key, "mask"), c.shapes[1], range(len(c.shapes[1])))]
@@ -62,7 +73,7 @@ def power(c: Context, x, exponent):
         return _unlike(c, x, exponent)
     if exponent == 2:
         return squared(c.pass_, x)
-    return _to_power(c, settle_square(x), exponent)
+    return _to_power(c, resolve(x), exponent)
 
 
 def _to_power(c: Context, x, exponent):
@@ -129,8 +140,9 @@ def clamp(c: Context, x, low=None, high=None, **options):
         return _unlike(c, x, low, high)
     if all(n == 0 for n in numbers):
         return elementwise(c.pass_, x, 1, None)
-    if high is None and 0 < numbers[0] <= 1e-3:
-        return elementwise(c.pass_, x, None, None, small=True)
+    if high is None and 0 < numbers[0] <= SMALL:
+        # A norm kept away from zero: of degree one wherever it is larger.
+        return elementwise(c.pass_, x, 1, None)
     odd = len(numbers) == 2 and low == -high
     return elementwise(c.pass_, x, None, 1 if odd else None)
 
@@ -198,5 +210,3 @@ def constants(c: Context, x, *_args, **_options):
         return c.pass_.dense(axes, None, None)
     return c.pass_.dense(axes, {}, {})
 
-
-__all__ = ["as_tensor", "touch"]

@@ -1,8 +1,7 @@
 """Looking up rows: embeddings and advanced indexing."""
 
 from isoloss.finding._abstract import Misfit
-from isoloss.finding._calculus import touch
-from isoloss.finding._shape import drop, permute, unsqueeze, view
+from isoloss.finding._shape import drop, unsqueeze, view
 from isoloss.finding.rules._registry import Context, rule
 from isoloss.finding.rules._spatial import told_apart
 
@@ -14,7 +13,6 @@ def looked_up(c: Context, x, axis: int, rank: int):
     total = 1
     for n in sizes:
         total *= n
-    touch(x)
     x = told_apart(p, x, axis, total)
     return view(p, x, (*x.shape[:axis], *sizes, *x.shape[axis + 1 :]))
 
@@ -79,5 +77,3 @@ def im2col(c: Context, x, kernel, *_args):
     x = told_apart(p, told_apart(p, x, 2, kernel[0] * kernel[1]), 3, c.shape[-1])
     return view(p, x, c.shape)
 
-
-__all__ = ["permute"]

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 from isoloss.finding._abstract import Abstract, Pass
-from isoloss.finding._calculus import add, elementwise, freeze, lower_all, multiply, normalise, reduce
+from isoloss.finding._calculus import add, elementwise, lower_all, multiply, normalise, reduce
 from isoloss.finding._shape import parts_of, view
 from isoloss.finding._space import Level
 from isoloss.finding.rules._linear import per_channel
@@ -88,5 +88,3 @@ def weight_norm(c: Context, v, g, dim=0):
     y = multiply(p, normalise(p, v, others, eps=0.0, centre=False), g)
     return [y, *_statistics(c)] if len(c.shapes) > 1 else y
 
-
-__all__ = ["freeze"]

@@ -46,6 +46,15 @@ def spread(c: Context, x, dim=None, *args, keepdim=False, **_options):
     return [y, reduce(p, x, dims, keepdim)] if name.endswith("_mean") else y
 
 
+@rule("aten::sort", "aten::topk", "aten::msort")
+def sort(c: Context, x, *args, **_options):
+    p, name = c.pass_, c.call.op._schema.name
+    dim = args[1] if name == "aten::topk" and len(args) > 1 else next((a for a in args if type(a) is int), -1)
+    axis = (-1 if name == "aten::topk" and len(args) < 2 else dim) % len(x.shape)
+    y = told_apart(p, reduce(p, x, [axis], True, "max"), axis, c.shape[axis])
+    return [y, p.data((*c.key, "indices"), c.shapes[1])] if len(c.shapes) > 1 else y
+
+
 @rule("aten::logsumexp")
 def logsumexp(c: Context, x, dim, keepdim=False):
     return reduce(c.pass_, elementwise(c.pass_, x, None, None), dims_of(x, dim), keepdim)
