@@ -1,0 +1,137 @@
+"""The demo: sweep, train, judge, draw."""
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+import isoloss
+from isoloss._files import write_json
+from isoloss.demo._contenders import CONTENDERS, Contender
+from isoloss.demo._data import Data
+from isoloss.demo._figure import save_figure
+from isoloss.demo._runs import Progress, Runs
+from isoloss.demo._scenes import Scene, change, scenes
+from isoloss.demo._setup import Setup
+from isoloss.demo._sweep import ranked, sweep
+from isoloss.demo._train import finite
+from isoloss.demo._verdict import judge
+
+TOLERANCE = 1e-10
+"""Relative change of the outputs, in float64, that counts as unchanged: the bound of the finder's check."""
+
+SELECTION = "for every contender and seed the learning rate with the lowest final training loss in its sweep"
+
+
+def run(setup: Setup, progress: Progress | None = None) -> dict[str, Any]:
+    """Train every contender in every scene and write figure.png and results.json.
+
+    Runs that an earlier, interrupted call finished are read, not repeated.
+
+    Args:
+        setup: From `prepare`.
+        progress: Called before every run.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        RuntimeError: If rescaling along the symmetries changed the network's function.
+    """
+    settings = setup.settings
+    runs = Runs(setup, progress or (lambda done, total, text: None))
+    with _threads(settings.threads):
+        starts = scenes(setup.symmetries, settings.sigma)
+        found = {scene.name: _scene(scene, setup, runs) for scene in starts}
+    results = {
+        "settings": asdict(settings) | {"out": str(settings.out)},
+        "versions": _versions(),
+        "data": _describe(setup.data),
+        "symmetries": {
+            "found": [
+                {"group": s.name, "dim": s.dim, "family": s.family, "exact": s.exact}
+                for s in setup.symmetries
+            ],
+            "continuous_dimension": setup.symmetries.dim,
+            "seconds": setup.seconds,
+        },
+        "selection": SELECTION,
+        "scenes": found,
+    }
+    write_json(settings.out / "results.json", results)
+    save_figure(results, settings.out / "figure.png")
+    return results
+
+
+def _scene(scene: Scene, setup: Setup, runs: Runs) -> dict[str, Any]:
+    changes = [_change(scene, setup, seed) for seed in range(setup.settings.seeds)] if scene.sigma else [0.0]
+    contenders = {c.name: _contender(scene, c, setup.settings.seeds, runs) for c in CONTENDERS}
+    verdicts = judge({name: entry["runs"] for name, entry in contenders.items()})
+    return {
+        "title": scene.title,
+        "largest_change_of_outputs": max(changes),
+        "contenders": contenders,
+        "verdicts": [asdict(verdict) | {"change": finite(verdict.change)} for verdict in verdicts],
+    }
+
+
+def _change(scene: Scene, setup: Setup, seed: int) -> float:
+    model = setup.fresh_model(seed).cpu()
+    changed = change(scene, model, setup.symmetries, seed, setup.data.x_validation.cpu())
+    if not changed <= TOLERANCE:
+        raise RuntimeError(
+            "demo: rescaling along a symmetry must not change the function; the outputs changed by "
+            f"{changed:.1e} (seed {seed}); this is a bug in a symmetry, please report it."
+        )
+    return changed
+
+
+def _contender(scene: Scene, contender: Contender, seeds: int, runs: Runs) -> dict[str, Any]:
+    """Tune every seed on its own, so that nobody has to live with a rate that suits another seed."""
+    tried, reported = [], []
+    for seed in range(seeds):
+
+        def loss(rate: float, seed: int = seed) -> float:
+            final = runs.get(scene, contender, rate, seed)["training_loss"][-1]
+            return math.inf if final is None else final
+
+        found = sweep(loss, contender.rates)
+        tried += [{"seed": seed, "learning_rate": r, "training_loss": finite(v)} for r, v in found.items()]
+        reported.append(runs.get(scene, contender, ranked(found)[0], seed, on_the_way=True))
+    return {"sweep": tried, "runs": reported}
+
+
+def _describe(data: Data) -> dict[str, Any]:
+    return {
+        "name": data.name,
+        "image": list(data.shape),
+        "classes": data.classes,
+        "training": len(data.y),
+        "validation": len(data.y_validation),
+    }
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "isoloss": isoloss.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
