@@ -204,7 +204,6 @@ def assert_batch_is_loop(f, group: Group, *arguments, cond: float = 1.0, operati
     entries = [f(*tree_map(lambda t, i=i: t[i], arguments)) for i in range(count)]
     loop = tree_map(lambda *leaves: torch.stack(leaves), *entries)
     assert_near(group, together, loop, operations=operations, cond=cond)
-    return together
 
 
 def assert_vmaps(f, group: Group, *arguments, cond: float = 1.0, operations: int = 4) -> None:

@@ -201,6 +201,15 @@ def test_action_is_differentiable_in_element_and_point(group, charge):
 
 
 @every_group
+def test_the_action_compiles_into_one_graph(group):
+    """The tracer alone (backend "eager") refuses what depends on values."""
+    g, x = sample(group, (2,)), point(group, (2,), (3,))
+    torch.compiler.reset()
+    compiled = torch.compile(lambda g, x: group.act(group.inverse(g), x, -1), backend="eager", fullgraph=True)
+    laws.assert_equal(compiled(g, x), group.act(group.inverse(g), x, -1))
+
+
+@every_group
 def test_results_are_new_tensors(group):
     """Writing into a result leaves the arguments as they are."""
     g, x = sample(group), point(group)

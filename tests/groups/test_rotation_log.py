@@ -40,6 +40,17 @@ def test_near_half_turns(n, short):
         assert_logarithm(Orthogonal(n).log(g), g)
 
 
+def test_half_turns_but_for_rounding():
+    """Distances from pi about eps, where rounding alone decides in which planes g turns and which way."""
+    for n in (4, 8, 12):
+        for trial in range(60):
+            short = 10.0 ** (-17 + 4 * torch.rand(n // 2, dtype=torch.float64))
+            if trial % 2:
+                short[0] = 0.1  # beside a plane that sets the scale
+            g = rotation((torch.pi - short).tolist(), n)
+            assert_logarithm(Orthogonal(n).log(g), g)
+
+
 @pytest.mark.parametrize(
     "signs", [(-1, -1), (-1, -1, 1), (-1, -1, -1, -1), (1, 1, 1), (-1, 1, -1, 1, -1, -1)], ids=str
 )
