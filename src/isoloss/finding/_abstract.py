@@ -137,6 +137,10 @@ class Pass:
         """A new factor with its own label."""
         return Factor(next(self._labels), size, space, node or Node())
 
+    def pooled(self, factors) -> None:
+        """Note that an op reduces a tensor to these factors on the way."""
+        self.seen.append([f.space for f in factors if f.space is not None])
+
     def dense(self, axes, scale: Form | None, sign: Form | None, **marks) -> Dense:
         """A new tensor; what is known of it is noted."""
         axes = tuple(tuple(f for f in axis if f.size != 1) for axis in axes)
@@ -165,8 +169,6 @@ class Pass:
         return self._build([("tensor", name, i) for i in range(len(shape))], shape, make, Level.LINEAR, set())
 
     def _build(self, keys, shape, make, level: Level, uniform: set[int]) -> Abstract:
-        spaces: dict[tuple, Space] = {}
-
         def items(tree: Tree, path, step):
             if tree.kind != "product":
                 return [(tree, path, step)] if tree.size != 1 else []
@@ -190,16 +192,12 @@ class Pass:
                         return Cat(a, j, parts)
             made = []
             for a, axis in enumerate(axes):
-                others = tuple(c for b, c in enumerate(cells) if b != a)
                 row = []
                 for tree, path, step in axis:
                     if a in uniform:
                         row.append((self.factor(tree.size), step))
                         continue
-                    place = (keys[a], path, others)
-                    if place not in spaces:
-                        spaces[place] = Space(tree.size, {(keys[a], path)}, level)
-                    row.append((self.factor(tree.size, spaces[place]), step))
+                    row.append((self.factor(tree.size, Space(tree.size, {(keys[a], path)}, level)), step))
                 made.append(row)
             return make(made, starts, cells)
 
@@ -263,7 +261,12 @@ def settled(p: Pass, t: Abstract) -> Abstract:
                 new = [p.factor(s.size, s) for s in pieces]
                 return settled(p, _with_axis(t, a, (*axis[:j], *new, *axis[j + 1 :])))
             parts = [
-                settled(p, _with_axis(t, a, (*axis[:j], *([p.factor(s.size, s)] if s.size > 1 else []), *axis[j + 1 :])))
+                settled(
+                    p,
+                    _with_axis(
+                        t, a, (*axis[:j], *([p.factor(s.size, s)] if s.size > 1 else []), *axis[j + 1 :])
+                    ),
+                )
                 for s in pieces
             ]
             return Cat(a, j, parts)

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from isoloss.finding._abstract import Abstract, Cat, Dense, Factor, Misfit, Pass, fresh_labels, nest, settled, unify
+from isoloss.finding._abstract import (
+    Abstract,
+    Cat,
+    Dense,
+    Factor,
+    Misfit,
+    Pass,
+    fresh_labels,
+    nest,
+    settled,
+    unify,
+)
 from isoloss.finding._forms import Form, plus, renamed, times
 from isoloss.finding._shape import common, cut, drop, joined, leading, parts_of, seams, touch, unsqueeze
 from isoloss.finding._space import Level, Node, tie
@@ -78,7 +89,9 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
     return p.dense(axes, scale, sign, pending=tuple(pending))
 
 
-def elementwise(p: Pass, t: Abstract, scale: Fraction | int | None, sign: int | None, small: bool = False) -> Abstract:
+def elementwise(
+    p: Pass, t: Abstract, scale: Fraction | int | None, sign: int | None, small: bool = False
+) -> Abstract:
     """A nonlinear function of each element, homogeneous of degree `scale` (None: of no degree), of parity `sign`.
 
     Args:
@@ -117,10 +130,11 @@ def linear(p: Pass, t: Abstract, negate: bool = False) -> Abstract:
 
 def add(p: Pass, args: list[Abstract]) -> Abstract:
     """A sum: everything in it moves alike."""
-    return pointwise(p, args, _sum)
+    return pointwise(p, args, sum_of)
 
 
-def _sum(p: Pass, args: list[Dense], table: list[list[Column]]) -> tuple[Form | None, Form | None]:
+def sum_of(p: Pass, args: list[Dense], table: list[list[Column]]) -> tuple[Form | None, Form | None]:
+    """What a sum asks of its terms, for `pointwise`."""
     live = [i for i, t in enumerate(args) if t.scale is not None]
     for column in (c for columns in table for c in columns):
         holders = [f for i, f in enumerate(column) if i in live and f is not None and f.space is not None]
@@ -159,13 +173,20 @@ def multiply(p: Pass, a: Abstract, b: Abstract, power: Fraction | int = 1) -> Ab
     return pointwise(p, [a, b], combine, lazy=True)
 
 
-def _scaled_by(p: Pass, x: Dense, f: Factor, y: Dense, g: Factor, column: Column, power, pending: list) -> None:
+def _scaled_by(
+    p: Pass, x: Dense, f: Factor, y: Dense, g: Factor, column: Column, power, pending: list
+) -> None:
     """Along one space both vary: a diagonal matrix if one is a bare parameter, else a product to be summed or not."""
     assert f.space is not None
     if f.space.root().level <= Level.PERMUTATION:
         return
     for this, other, k in ((y, f, power), (x, g, 1)):
-        if this.leaf is not None and k in (1, -1) and (this is y or power == 1) and (x.leaf is None or y.leaf is None):
+        if (
+            this.leaf is not None
+            and k in (1, -1)
+            and (this is y or power == 1)
+            and (x.leaf is None or y.leaf is None)
+        ):
             column[0] = Factor(f.label, f.size, f.space, Node(other.node, 1, {this.leaf.index: int(k)}))
             p.diagonals.add(this.leaf.index)
             return
@@ -215,7 +236,9 @@ def rotate(p: Pass, f: Factor, why: str) -> None:
         p.rotations.append((f.space, f.node))
 
 
-def contract(p: Pass, a: Abstract, b: Abstract, batch: list[tuple[int, int]], pairs: list[tuple[int, int]]) -> Abstract:
+def contract(
+    p: Pass, a: Abstract, b: Abstract, batch: list[tuple[int, int]], pairs: list[tuple[int, int]]
+) -> Abstract:
     """Multiply along batch axes and sum along pairs; the result has batch, then a's, then b's other axes."""
     a, b = settled(p, a), settled(p, b)
     free_a = [i for i in range(len(a.shape)) if i not in [x for x, _ in (*batch, *pairs)]]
@@ -345,6 +368,7 @@ def normalise(p: Pass, t: Abstract, dims: list[int], *, eps: float, centre: bool
                 f.space.root().ones |= centre
                 if not alone:
                     f.space.lower(Level.PERMUTATION, "a norm runs along it and others")
+        p.pooled([f for f in part.factors if f not in along])
         labels = [f.label for f in along]
         dead: dict[int, int | None] = dict.fromkeys(labels)
         if part.scale is not None:

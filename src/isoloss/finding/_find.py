@@ -130,7 +130,8 @@ def _check(model: nn.Module) -> None:
     for name, p in named.items():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise ValueError(
-                f"find: parameters must have shapes; got the uninitialized {name}; run the model once on its inputs first."
+                f"find: parameters must have shapes; got the uninitialized {name}; "
+                "run the model once on its inputs first."
             )
         if p.is_meta:
             raise ValueError(
@@ -172,7 +173,9 @@ def _double(x: Any) -> Any:
 
 def _movable(twin: nn.Module, model: nn.Module, statistics: str, frozen: str) -> dict[str, Tensor]:
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
-    tensors: dict[str, Tensor] = {n: p for n, p in twin.named_parameters() if frozen == "move" or n in trained}
+    tensors: dict[str, Tensor] = {
+        n: p for n, p in twin.named_parameters() if frozen == "move" or n in trained
+    }
     if statistics == "move":
         for path, module in twin.named_modules():
             if isinstance(module, _NormBase):

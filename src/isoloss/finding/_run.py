@@ -65,7 +65,9 @@ class _Constants:
 class Run:
     """One pass over the tape."""
 
-    def __init__(self, tape: Tape, calls: list[Call], hints: Hints, movable: Collection[str], constants: _Constants):
+    def __init__(
+        self, tape: Tape, calls: list[Call], hints: Hints, movable: Collection[str], constants: _Constants
+    ):
         self.pass_ = Pass(hints)
         self.notes: dict[str, None] = {}
         self._tape, self._calls, self._movable, self._constants = tape, calls, movable, constants
@@ -119,7 +121,9 @@ class Run:
             if STRICT:
                 raise
             log.debug("rule %s failed", name, exc_info=True)
-            results = self._left_out(call, name, outputs, f"its rule failed ({type(error).__name__}: {error})")
+            results = self._left_out(
+                call, name, outputs, f"its rule failed ({type(error).__name__}: {error})"
+            )
         for value, result in zip(outputs, results, strict=False):
             self._known[id(value)] = result
 

@@ -76,7 +76,10 @@ def expand(p: Pass, t: Abstract, shape: tuple[int, ...]) -> Abstract:
         return Cat(
             t.axis,
             t.outer,
-            [expand(p, part, (*sizes[: t.axis], part.shape[t.axis], *sizes[t.axis + 1 :])) for part in t.parts],
+            [
+                expand(p, part, (*sizes[: t.axis], part.shape[t.axis], *sizes[t.axis + 1 :]))
+                for part in t.parts
+            ],
         )
     axes = [axis if n == m else (p.factor(m),) for axis, n, m in zip(t.axes, t.shape, sizes, strict=True)]
     return rebuilt(p, t, axes)
@@ -114,7 +117,8 @@ def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
     inner = [part.shape[t.axis] // outer for part in t.parts]
     ahead, behind = prod(old[: t.axis]) * outer, prod(old[t.axis + 1 :])
     done = 1
-    for k, n in enumerate(shape):
+    lead, k, pieces = 1, 0, list(inner)
+    for k, n in enumerate(shape):  # noqa: B007
         if ahead % done == 0 and (lead := ahead // done) <= n and n % lead == 0:
             block = n // lead
             if block % total == 0 and (total * behind) % block == 0:
@@ -311,25 +315,45 @@ def select(p: Pass, t: Abstract, axis: int, index: int) -> Abstract:
 
 
 def cat(p: Pass, tensors: list[Abstract], axis: int) -> Abstract:
-    """torch.cat; pieces of an axis that nothing moves are merged."""
+    """torch.cat; pieces of an axis of data that agree in everything else are merged."""
     tensors = [settled(p, t) for t in tensors]
     if len(tensors) == 1:
         return tensors[0]
-    dense = [d for t in tensors for d in parts_of(t)]
-    still = all(
-        f.space is None or f.space.root().level == Level.RIGID for d in dense for f in d.axes[axis]
-    ) and all(isinstance(t, Dense) for t in tensors)
-    if not still:
+    dense = [t for t in tensors if isinstance(t, Dense)]
+    if len(dense) < len(tensors) or not (_interchangeable(dense, axis) or len(dense) > FEW):
         return joined(axis, 0, tensors)
+    return weld(p, Cat(axis, 0, tensors))
+
+
+def weld(p: Pass, t: Cat) -> Abstract:
+    """The tensor without the seams of its concatenated axis, whose parts must then move alike."""
     from isoloss.finding._calculus import add
 
-    size = sum(t.shape[axis] for t in tensors)
-    ends = [blur(p, t, axis, 1) if t.axes[axis] else t for t in dense]
-    merged = ends[0]
-    for end in ends[1:]:
-        merged = add(p, [merged, end])
-    if not isinstance(merged, Dense):
-        return joined(axis, 0, tensors)
-    factor = p.factor(size, Space(size, level=Level.RIGID))
-    return p.dense([*merged.axes[:axis], (factor,), *merged.axes[axis + 1 :]], merged.scale, merged.sign)
+    return told_apart(
+        p, add(p, [told_apart(p, part, t.axis, 1) for part in t.parts]), t.axis, t.shape[t.axis]
+    )
 
+
+def told_apart(p: Pass, t: Abstract, axis: int, size: int) -> Abstract:
+    """One axis replaced by a new one, along which nothing moves."""
+    if isinstance(t, Dense):
+        return blur(p, t, axis, size)
+    if t.axis == axis:
+        return told_apart(p, weld(p, t), axis, size)
+    return Cat(t.axis, t.outer, [told_apart(p, part, axis, size) for part in t.parts])
+
+
+def _interchangeable(tensors: list[Dense], axis: int) -> bool:
+    """Is the axis one of data, and are the tensors alike along all others?"""
+
+    def roots(t: Dense) -> list:
+        return [f.space and f.space.root() for a, fs in enumerate(t.axes) if a != axis for f in fs]
+
+    def still(space: Space | None) -> bool:
+        root = None if space is None else space.root()
+        return root is None or (
+            root.level == Level.RIGID and all(key[0] != "tensor" for key, _ in root.origins)
+        )
+
+    along = [f.space for t in tensors for f in t.axes[axis]]
+    return all(map(still, along)) and all(roots(t) == roots(tensors[0]) for t in tensors)

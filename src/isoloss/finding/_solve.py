@@ -89,7 +89,9 @@ class Solution:
         if powers_read & {leaf.index for leaf, _ in places}:
             return None
         group: Group = GeneralLinear(space.size) if linear else Orthogonal(space.size, fixes_ones=space.ones)
-        self._count(places, slots, local, scales if linear else None, signs if linear or not space.ones else None)
+        self._count(
+            places, slots, local, scales if linear else None, signs if linear or not space.ones else None
+        )
         family = "linear" if linear else "rotation"
         return Symmetry(group, tuple(slots), tuple(s.size for s in local), family)
 
@@ -98,9 +100,7 @@ class Solution:
         by_root: dict[Node, list[Occurrence]] = {}
         for leaf, position in self.occurrences[space]:
             by_root.setdefault(locate(leaf.factors[position].node)[0], []).append((leaf, position))
-        groups = [
-            g for g in by_root.values() if not (len(g) == 1 and g[0][0].index in self.p.diagonals)
-        ]
+        groups = [g for g in by_root.values() if not (len(g) == 1 and g[0][0].index in self.p.diagonals)]
         return groups[0] if len(groups) == 1 else []
 
     def _frames(self, powers: dict[int, int], leaf: Leaf, own: int, local: list[Space]) -> list[Frame] | None:
@@ -177,7 +177,9 @@ class Solution:
             total[u, kept] = total.get((u, kept), 0) + c
         return _modulo(total, modulus)
 
-    def _as_symmetry(self, vector: Vector, spaces: list[Space], by_index, group, family, *, exact: bool) -> Symmetry:
+    def _as_symmetry(
+        self, vector: Vector, spaces: list[Space], by_index, group, family, *, exact: bool
+    ) -> Symmetry:
         ordered = sorted(vector.items())
         unit = lcm(*(c.denominator for _, c in ordered))
         if ordered[0][1] < 0:
@@ -188,7 +190,9 @@ class Solution:
             roots = [leaf.factors[i].space.root() for i in positions]
             dims = tuple(positions[roots.index(s)] for s in spaces)
             slots.setdefault((leaf.name, leaf.block, dims), []).append(c * unit)
-        made = tuple(Slot(name, block, dims, sum(cs, Fraction(0))) for (name, block, dims), cs in slots.items())
+        made = tuple(
+            Slot(name, block, dims, sum(cs, Fraction(0))) for (name, block, dims), cs in slots.items()
+        )
         made = tuple(s for s in made if s.charge)
         sizes = tuple(s.size for s in spaces)
         return Symmetry(group(sizes[-1] if sizes else 1), made, sizes[:-1], family, exact)
@@ -262,4 +266,3 @@ def _local(p: Pass, spaces: Iterable[Space]) -> dict[Space, list[Space]]:
                 others = {t for t, n in roots.items() if n == 1 and t is not s} if times == 1 else set()
                 local[s] = local[s] & others if s in local else others
     return {s: sorted(local.get(s, ()), key=lambda t: t.serial) for s in wanted}
-

@@ -220,7 +220,9 @@ class Recorder(Float64World):
             value.parametric = parametric
         if op in _SHAPED_BY_DATA and parametric:
             self.tape.branches.append(self._path[-1])
-        self.tape.calls.append(Call(op, args, kwargs, outputs, ".".join(self._path[-1:]), len(self.tape.calls)))
+        self.tape.calls.append(
+            Call(op, args, kwargs, outputs, ".".join(self._path[-1:]), len(self.tape.calls))
+        )
 
     def _view(self, op, args, inputs, result, outputs) -> None:
         parent = self._places[id(args[0])][1]
@@ -255,7 +257,9 @@ class Recorder(Float64World):
             place.value, place.version = value, region.version
 
 
-def record(model: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[Tape, Any]:
+def record(
+    model: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[Tape, Any]:
     """Run a float64 copy of a model once and write down what it computes.
 
     Args:

@@ -35,7 +35,9 @@ class Verifier:
         seed: Seed of the perturbation and of the sampled elements.
     """
 
-    def __init__(self, twin: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor], seed: int = 0):
+    def __init__(
+        self, twin: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor], seed: int = 0
+    ):
         self.twin, self.args, self.kwargs, self.tensors = twin, args, kwargs, tensors
         self.random = torch.Generator().manual_seed(seed)
         self._references: dict[bool, list[Tensor]] = {}
@@ -130,7 +132,9 @@ class Verifier:
             name = slots[0].parameter
             shaken = self.tensors[name].clone()
             view = slots[0].block.view(shaken)
-            view.add_(torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1)
+            view.add_(
+                torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1
+            )
             return [self.change({name: shaken}, not symmetry.exact)]
         # A permutation is drawn until it moves something, or the control would show nothing.
         for _ in range(20):

@@ -46,7 +46,9 @@ class Float64World(TorchDispatchMode):
             func, args, kwargs = aten.fill_.Scalar, (args[0], args[1] if len(args) > 1 else 0.5), {}
         elif func is aten.native_dropout.default:
             args, kwargs = (args[0], 0.0, True), {}
-        args = tuple(a.double() if isinstance(a, Tensor) and a.dtype in _LOW and func in _MIXED else a for a in args)
+        args = tuple(
+            a.double() if isinstance(a, Tensor) and a.dtype in _LOW and func in _MIXED else a for a in args
+        )
         if self.without_eps:
             args, kwargs = _drop_eps(func, args, kwargs)
         saved = self.will_write(func, args, kwargs)
@@ -65,7 +67,13 @@ class Float64World(TorchDispatchMode):
         """Called after an op."""
 
 
-_MIXED = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.convolution.default, aten.baddbmm.default}
+_MIXED = {
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten.convolution.default,
+    aten.baddbmm.default,
+}
 
 
 def _drop_eps(func, args, kwargs):

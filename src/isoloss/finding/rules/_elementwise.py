@@ -6,11 +6,14 @@ from isoloss.finding._calculus import (
     CURVED,
     elementwise,
     lower_all,
+    multiply,
     pointwise,
     resolve,
     squared,
+    sum_of,
 )
 from isoloss.finding._forms import plus
+from isoloss.finding._shape import narrow, parts_of, view
 from isoloss.finding._space import Level
 from isoloss.finding._world import SMALL
 from isoloss.finding.rules._registry import Context, rule
@@ -27,9 +30,12 @@ TABLE: dict[tuple[Fraction | int | None, int | None], str] = {
     (2, 0): "square",
     (None, 1): "tanh sin asin atan sinh asinh atanh erf tan erfinv round trunc softshrink hardshrink",
     (None, 0): "cos cosh sinc",
-    (None, None): "exp exp2 expm1 log log1p log2 log10 sigmoid gelu silu elu selu celu softplus mish hardswish "
+    (
+        None,
+        None,
+    ): "exp exp2 expm1 log log1p log2 log10 sigmoid gelu silu elu selu celu softplus mish hardswish "
     "hardsigmoid acos erfc logit log_sigmoid_forward floor ceil lgamma digamma "
-    "_softmax _log_softmax _safe_softmax isnan isinf isfinite nan_to_num frac special_expit threshold",
+    "isnan isinf isfinite nan_to_num frac special_expit threshold",
 }
 
 
@@ -51,11 +57,17 @@ def same(c: Context, x, *_args, **_options):
     return x
 
 
+@rule("aten::_softmax", "aten::_log_softmax", "aten::_safe_softmax")
+def softmax(c: Context, x, dim, *_args):
+    p = c.pass_
+    y = elementwise(p, x, None, None)
+    for d in parts_of(y):
+        p.pooled([f for a, axis in enumerate(d.axes) if a != dim % len(x.shape) for f in axis])
+    return y
+
+
 @rule("aten::glu")
 def glu(c: Context, x, dim=-1):
-    from isoloss.finding._calculus import multiply
-    from isoloss.finding._shape import narrow
-
     p, axis = c.pass_, dim % len(x.shape)
     half = x.shape[axis] // 2
     gate = elementwise(p, narrow(p, x, axis, half, half), None, None)
@@ -97,7 +109,9 @@ def _unlike(c: Context, *args):
     return pointwise(c.pass_, tensors, combine)
 
 
-for _name in "atan2 fmod remainder logaddexp xlogy floor_divide logical_and logical_or logical_xor logical_not".split():
+for _name in (
+    "atan2 fmod remainder logaddexp xlogy floor_divide logical_and logical_or logical_xor logical_not".split()
+):
     rule(f"aten::{_name}")(_unlike)
 for _name in "bitwise_and bitwise_or bitwise_xor bitwise_not isin".split():
     rule(f"aten::{_name}")(_unlike)
@@ -130,6 +144,7 @@ def compare(c: Context, x, y):
 @rule("aten::clamp", "aten::clamp_min", "aten::clamp_max", "aten::hardtanh")
 def clamp(c: Context, x, low=None, high=None, **options):
     low, high = options.get("min", low), options.get("max", high)
+    low, high = _number(c, 1, low), _number(c, 2, high)
     name = c.call.op._schema.name.rstrip("_")
     if name == "aten::clamp_max":
         low, high = None, low
@@ -147,6 +162,11 @@ def clamp(c: Context, x, low=None, high=None, **options):
     return elementwise(c.pass_, x, None, 1 if odd else None)
 
 
+def _number(c: Context, place: int, value):
+    known = c.constant(place)
+    return value if known is None or known.ndim else known.item()
+
+
 @rule("aten::_prelu_kernel", "aten::prelu")
 def prelu(c: Context, x, weight):
     def combine(p, tensors, table):
@@ -156,8 +176,6 @@ def prelu(c: Context, x, weight):
         p.sign.demand(slope.sign or {})
         p.sign.demand(x.sign or {})
         return x.scale, x.sign and {}
-
-    from isoloss.finding._shape import view
 
     if len(weight.shape) == 1 and len(x.shape) > 1:
         weight = view(c.pass_, weight, (1, weight.shape[0], *(1,) * (len(x.shape) - 2)))
@@ -174,9 +192,7 @@ def where(c: Context, condition, x=None, y=None):
                 f.space.lower(Level.PERMUTATION, "a mask varies along it")
         p.scale.demand(mask.scale or {})
         p.sign.demand(mask.sign or {})
-        return _sum(p, branches, [[[*column[1:]] for column in columns] for columns in table])
-
-    from isoloss.finding._calculus import _sum
+        return sum_of(p, branches, [[[*column[1:]] for column in columns] for columns in table])
 
     numbers = [as_tensor(c, i, v) for i, v in enumerate((condition, x, y))]
     return pointwise(c.pass_, numbers, combine)
@@ -202,11 +218,12 @@ def zeros(c: Context, *_args, **_options):
     return c.pass_.dense(axes, None, None)
 
 
-@rule("aten::ones_like", "aten::full_like", "aten::new_ones", "aten::new_full", "aten::fill", "aten::rand_like")
+@rule(
+    "aten::ones_like", "aten::full_like", "aten::new_ones", "aten::new_full", "aten::fill", "aten::rand_like"
+)
 def constants(c: Context, x, *_args, **_options):
     axes = [(c.pass_.factor(n),) for n in c.shape]
     zero = "full" in c.call.op._schema.name or "fill" in c.call.op._schema.name
     if zero and _args and _args[0] == 0:
         return c.pass_.dense(axes, None, None)
     return c.pass_.dense(axes, {}, {})
-

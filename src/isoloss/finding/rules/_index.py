@@ -1,9 +1,9 @@
 """Looking up rows: embeddings and advanced indexing."""
 
 from isoloss.finding._abstract import Misfit
-from isoloss.finding._shape import drop, unsqueeze, view
+from isoloss.finding._shape import drop, told_apart, unsqueeze, view
 from isoloss.finding.rules._registry import Context, rule
-from isoloss.finding.rules._spatial import told_apart
+from isoloss.finding.rules._spatial import chosen
 
 
 def looked_up(c: Context, x, axis: int, rank: int):
@@ -24,6 +24,9 @@ def embedding(c: Context, weight, indices, *_args):
 
 @rule("aten::index_select")
 def index_select(c: Context, x, dim, index):
+    known = c.constant(2)
+    if known is not None:
+        return chosen(c.pass_, x, dim % len(x.shape), known.tolist())
     return looked_up(c, x, dim % len(x.shape), 1)
 
 
@@ -36,6 +39,9 @@ def index(c: Context, x, indices):
     if found != list(range(found[0], found[-1] + 1)):
         raise Misfit("indices with a gap between them")
     p, first = c.pass_, found[0]
+    known = values[0].constant
+    if len(found) == 1 and known is not None and known.ndim == 1:
+        return chosen(p, x, first, [i % x.shape[first] for i in known.tolist()])
     for axis in found[1:]:
         x = told_apart(p, x, axis, 1)
     x = told_apart(p, x, first, 1)
@@ -73,7 +79,6 @@ def unfolded(c: Context, x, dim, size, step):
 
 @rule("aten::im2col")
 def im2col(c: Context, x, kernel, *_args):
-    p, (n, channels, h, w) = c.pass_, x.shape
+    p = c.pass_
     x = told_apart(p, told_apart(p, x, 2, kernel[0] * kernel[1]), 3, c.shape[-1])
     return view(p, x, c.shape)
-

@@ -2,9 +2,9 @@
 
 from isoloss.finding._abstract import Misfit, Pass
 from isoloss.finding._calculus import add, contract, multiply, reduce, squared
-from isoloss.finding._shape import drop, permute, unsqueeze, view
+from isoloss.finding._shape import drop, permute, told_apart, unsqueeze, view
 from isoloss.finding.rules._registry import Context, rule
-from isoloss.finding.rules._spatial import resampled, told_apart
+from isoloss.finding.rules._spatial import resampled
 
 
 @rule("aten::mm", "aten::mv", "aten::dot", "aten::vdot")
@@ -43,7 +43,9 @@ def linear(c: Context, x, weight, bias=None):
 
 
 @rule("aten::convolution", "aten::_convolution", "aten::mkldnn_convolution")
-def convolution(c: Context, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_):
+def convolution(
+    c: Context, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_
+):
     p = c.pass_
     y = correlate(p, x, weight, groups, transposed)
     y = resampled(c, y, len(x.shape) - 2)

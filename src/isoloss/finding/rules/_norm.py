@@ -44,7 +44,11 @@ def group_norm(c: Context, x, weight, bias, n, channels, _places, groups, eps):
 
 
 @rule("aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::cudnn_batch_norm")
-@rule("aten::_native_batch_norm_legit_no_training", "aten::_batch_norm_with_update", "aten::_batch_norm_no_update")
+@rule(
+    "aten::_native_batch_norm_legit_no_training",
+    "aten::_batch_norm_with_update",
+    "aten::_batch_norm_no_update",
+)
 def batch_norm(c: Context, x, weight, bias, *rest):
     *statistics, momentum, eps = rest
     training = statistics.pop() if isinstance(statistics[-1], bool) else "no" not in c.call.op._schema.name
@@ -62,7 +66,9 @@ def batch_norm(c: Context, x, weight, bias, *rest):
         y = multiply(p, add(p, [x, mean]), elementwise(p, spread, Fraction(-1, 2), None))
     updated = [per_channel_back(p, v) for v in (mean, var) if v is not None]
     outputs = [affine(p, y, weight, bias), *_statistics(c)]
-    return outputs[: len(c.shapes)] if len(outputs) >= len(c.shapes) else [*outputs, *updated][: len(c.shapes)]
+    return (
+        outputs[: len(c.shapes)] if len(outputs) >= len(c.shapes) else [*outputs, *updated][: len(c.shapes)]
+    )
 
 
 def _follow(p: Pass, x, mean, var, places: list[int]) -> None:
@@ -87,4 +93,3 @@ def weight_norm(c: Context, v, g, dim=0):
     others = [i for i in range(len(v.shape)) if i != dim % len(v.shape)]
     y = multiply(p, normalise(p, v, others, eps=0.0, centre=False), g)
     return [y, *_statistics(c)] if len(c.shapes) > 1 else y
-

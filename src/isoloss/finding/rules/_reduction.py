@@ -3,8 +3,8 @@
 from fractions import Fraction
 
 from isoloss.finding._calculus import elementwise, reduce
+from isoloss.finding._shape import told_apart
 from isoloss.finding.rules._registry import Context, rule
-from isoloss.finding.rules._spatial import told_apart
 
 
 def dims_of(x, dim) -> list[int]:

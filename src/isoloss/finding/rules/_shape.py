@@ -11,11 +11,12 @@ from isoloss.finding._shape import (
     permute,
     seams,
     select,
+    told_apart,
     unsqueeze,
     view,
 )
 from isoloss.finding.rules._registry import Context, rule
-from isoloss.finding.rules._spatial import told_apart
+from isoloss.finding.rules._spatial import chosen
 
 
 @rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias", "aten::flatten", lazy=True)
@@ -150,12 +151,21 @@ def sliced(c: Context, x, dim=0, start=None, end=None, step=1):
     return select(p, x, axis + 1, start % step)
 
 
-@rule("aten::flip", "aten::roll")
-def turned(c: Context, x, *args):
-    dims = args[-1]
-    for d in [dims] if isinstance(dims, int) else dims:
-        axis = d % len(x.shape)
-        x = told_apart(c.pass_, x, axis, x.shape[axis])
+@rule("aten::flip")
+def flipped(c: Context, x, dims):
+    for d in dims:
+        n = x.shape[d]
+        x = chosen(c.pass_, x, d % len(x.shape), list(range(n))[::-1])
+    return x
+
+
+@rule("aten::roll")
+def rolled(c: Context, x, shifts, dims=()):
+    if not dims:
+        raise Misfit("a roll of the flattened tensor")
+    for s, d in zip(shifts, dims, strict=True):
+        n = x.shape[d]
+        x = chosen(c.pass_, x, d % len(x.shape), [(i - s) % n for i in range(n)])
     return x
 
 

@@ -1,8 +1,9 @@
 """Ops that mix positions and leave channels alone: pooling, resizing, padding."""
 
-from isoloss.finding._abstract import Abstract, Cat, Misfit, Pass
+from isoloss.finding._abstract import Abstract, Dense, Misfit, Pass
 from isoloss.finding._calculus import elementwise
-from isoloss.finding._shape import blur, cat
+from isoloss.finding._shape import FEW, cat, joined, select, told_apart, unsqueeze
+from isoloss.finding._space import Level
 from isoloss.finding.rules._registry import Context, rule
 
 
@@ -14,13 +15,16 @@ def resampled(c: Context, t: Abstract, axes: int) -> Abstract:
     return t
 
 
-def told_apart(p: Pass, t: Abstract, axis: int, size: int) -> Abstract:
-    """One axis replaced by a new one, along which nothing moves."""
-    if isinstance(t, Cat):
-        if t.axis == axis:
-            raise Misfit("positions of a concatenation are mixed")
-        return Cat(t.axis, t.outer, [told_apart(p, part, axis, size) for part in t.parts])
-    return blur(p, t, axis, size)
+def chosen(p: Pass, t: Abstract, axis: int, indices: list[int]) -> Abstract:
+    """Some indices of an axis, in an order known beforehand: told apart, but each keeps its own scale."""
+    n = t.shape[axis]
+    still = isinstance(t, Dense) and all(
+        f.space is None or f.space.root().level == Level.RIGID for f in t.axes[axis]
+    )
+    if still or max(n, len(indices)) > FEW:
+        return told_apart(p, t, axis, len(indices))
+    singles = [unsqueeze(p, select(p, t, axis, i), axis) for i in range(n)]
+    return joined(axis, 0, [singles[i] for i in indices])
 
 
 def _pool(dims: int, linear: bool):
