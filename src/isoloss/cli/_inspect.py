@@ -10,10 +10,10 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+import isoloss.finding as finding
 from isoloss.cli._inputs import make_inputs
 from isoloss.cli._target import make_model
 from isoloss.cli._usage import UsageError, one_line, usable
-from isoloss.finding import certificate, find
 from isoloss.groups import Group
 
 
@@ -47,8 +47,8 @@ def inspect(options: Inspect) -> None:
         model = make_model(options.target).train(options.train)
         inputs = make_inputs(options.input, model)
         _check_call(model, inputs, options)
-        symmetries = find(model, inputs, verify=False if options.verify == "none" else options.verify)
-        proof = certificate(model, inputs, symmetries) if options.certificate else None
+        symmetries = finding.find(model, inputs, verify=False if options.verify == "none" else options.verify)
+        proof = finding.certificate(model, inputs, symmetries) if options.certificate else None
     if options.json:
         told = {
             "target": options.target,

@@ -11,8 +11,8 @@ import tyro
 from isoloss.cli._usage import UsageError
 
 PROGRAM = "isoloss"
-HELP_INDENT = 8
-"""Columns by which tyro indents the help text of an option that it names in an error."""
+CONTENT = range(2, 10)
+"""Columns in which tyro begins a line of a message; its frame and title begin before, help texts after."""
 
 
 def parse(commands: Mapping[str, type], arguments: Sequence[str]) -> Any:
@@ -39,23 +39,24 @@ def parse(commands: Mapping[str, type], arguments: Sequence[str]) -> Any:
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise UsageError(flat(said.getvalue())) from None
+        asked = next((f"{PROGRAM} {name}" for name in commands if name in arguments[:1]), PROGRAM)
+        raise UsageError(f"{flat(said.getvalue())}; see {asked} --help.") from None
 
 
 def flat(box: str) -> str:
-    """The message inside tyro's box as one line, without help texts."""
+    """The message inside tyro's box, drawn in Unicode or in ASCII, as one line without help texts."""
     parts: list[list[str]] = [[]]
-    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines():
-        text = line.strip("│ ")
-        if line.startswith(("╭", "╰")) or line.startswith("│" + " " * HELP_INDENT):
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).replace("│", " ").splitlines():
+        text = line.strip()
+        if len(line) - len(line.lstrip()) not in CONTENT or not text:
             continue
-        if text and not text.strip("─"):
-            parts.append([])
-        elif text:
+        if text.strip("─-"):
             parts[-1].append(text)
+        else:
+            parts.append([])
+    messages = [" ".join(part).rstrip(".") for part in parts if part]
     aside = ("Argument helptext", "For full helptext")
-    kept = [" ".join(part).rstrip(".") for part in parts if part and not part[0].startswith(aside)]
+    kept = [message for message in messages if not message.startswith(aside)]
     # An error of a dataclass's own checks says by itself where it comes from.
-    kept = [re.sub(r"^Error parsing [A-Z]\w*: ", "", part) for part in kept]
-    asked = re.search(rf"({PROGRAM}(?: \w+)*) --help", box)
-    return "; ".join([*kept, f"see {asked.group(1) if asked else PROGRAM} --help."])
+    kept = [re.sub(r"^Error parsing [A-Z]\w*: ", "", message) for message in kept]
+    return "; ".join(kept)

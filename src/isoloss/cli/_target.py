@@ -90,6 +90,7 @@ def _import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[path.stem]
         raise ValueError(
             f"inspect: {path} must run; it raised {type(error).__name__}: {one_line(error)}."
         ) from error

@@ -124,7 +124,7 @@ def _npz(path: Path) -> Arrays:
             f"demo: data must be digits, mnist or the path of an .npz file; got {path}, which is no file."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in getattr(file, "files", [])]
             if missing:
                 raise ValueError(f"needs the arrays {', '.join(KEYS)}, has {', '.join(file.files) or 'none'}")

@@ -53,6 +53,7 @@ def plot(results: dict[str, Any], axes=None):
     _share(list(axes[2, 0::2]), "y")
     _share(list(axes[2, 1::2]), "y")
     _share(list(axes[:2, 1::2].flat), "x")
+    _share(list(axes[2, 1::2]), "x")
     _legend(figure, axes)
     return figure, axes
 

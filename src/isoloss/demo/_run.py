@@ -70,15 +70,41 @@ def run(setup: Setup, progress: Progress | None = None) -> dict[str, Any]:
 
 
 def _scene(scene: Scene, setup: Setup, runs: Runs) -> dict[str, Any]:
-    changes = [_change(scene, setup, seed) for seed in range(setup.settings.seeds)] if scene.sigma else [0.0]
-    contenders = {c.name: _contender(scene, c, setup.settings.seeds, runs) for c in CONTENDERS}
-    verdicts = judge({name: entry["runs"] for name, entry in contenders.items()})
+    seeds = range(setup.settings.seeds)
+    changes = [_change(scene, setup, seed) for seed in seeds] if scene.sigma else [0.0]
+    sweeps = {c: [_tune(scene, c, seed, runs) for seed in seeds] for c in CONTENDERS}
+    reported: dict[str, list[dict[str, Any]]] = {c.name: [] for c in CONTENDERS}
+    # Contenders take turns, so that a machine that slows down slows them all.
+    for seed in seeds:
+        for c in CONTENDERS:
+            rate = ranked(sweeps[c][seed])[0]
+            reported[c.name].append(runs.get(scene, c, rate, seed, on_the_way=True))
     return {
         "title": scene.title,
         "largest_change_of_outputs": max(changes),
-        "contenders": contenders,
-        "verdicts": [asdict(verdict) | {"change": finite(verdict.change)} for verdict in verdicts],
+        "contenders": {
+            c.name: {
+                "sweep": [
+                    {"seed": seed, "learning_rate": rate, "training_loss": finite(loss)}
+                    for seed in seeds
+                    for rate, loss in sweeps[c][seed].items()
+                ],
+                "runs": reported[c.name],
+            }
+            for c in CONTENDERS
+        },
+        "verdicts": [asdict(verdict) | {"change": finite(verdict.change)} for verdict in judge(reported)],
     }
+
+
+def _tune(scene: Scene, contender: Contender, seed: int, runs: Runs) -> dict[float, float]:
+    """Every seed is tuned on its own, so that nobody has to live with a rate that suits another seed."""
+
+    def loss(rate: float) -> float:
+        final = runs.get(scene, contender, rate, seed)["training_loss"][-1]
+        return math.inf if final is None else final
+
+    return sweep(loss, contender.rates)
 
 
 def _change(scene: Scene, setup: Setup, seed: int) -> float:
@@ -90,21 +116,6 @@ def _change(scene: Scene, setup: Setup, seed: int) -> float:
             f"{changed:.1e} (seed {seed}); this is a bug in a symmetry, please report it."
         )
     return changed
-
-
-def _contender(scene: Scene, contender: Contender, seeds: int, runs: Runs) -> dict[str, Any]:
-    """Tune every seed on its own, so that nobody has to live with a rate that suits another seed."""
-    tried, reported = [], []
-    for seed in range(seeds):
-
-        def loss(rate: float, seed: int = seed) -> float:
-            final = runs.get(scene, contender, rate, seed)["training_loss"][-1]
-            return math.inf if final is None else final
-
-        found = sweep(loss, contender.rates)
-        tried += [{"seed": seed, "learning_rate": r, "training_loss": finite(v)} for r, v in found.items()]
-        reported.append(runs.get(scene, contender, ranked(found)[0], seed, on_the_way=True))
-    return {"sweep": tried, "runs": reported}
 
 
 def _describe(data: Data) -> dict[str, Any]:
