@@ -1,0 +1,47 @@
+"""The report of one teleport."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Jump:
+    """What one teleport did, or why it did nothing.
+
+    Norms are Euclidean, over all parameters of the optimizer that have a gradient. Predictions come from the
+    transported gradients and cost no pass; measurements are there if a `measure` closure was given.
+
+    Attributes:
+        step: Number of the step, counted from 0.
+        objective: Name of the objective.
+        before: The objective here.
+        after: The objective at the point jumped to, as predicted.
+        gradient_norm_before: Norm of the gradient here.
+        gradient_norm_after: Norm of the gradient at the point jumped to, as predicted.
+        size: Largest spectral norm of an algebra element: every singular value of what moved the parameters
+            lies between exp(-size) and exp(size).
+        loss_before: Measured loss here.
+        loss_after: Measured loss at the point jumped to.
+        measured_gradient_norm_before: Measured norm of the gradient here.
+        measured_gradient_norm_after: Measured norm of the gradient at the point jumped to.
+        skipped: Why nothing was moved; None if something was.
+    """
+
+    step: int
+    objective: str
+    before: float | None = None
+    after: float | None = None
+    gradient_norm_before: float | None = None
+    gradient_norm_after: float | None = None
+    size: float | None = None
+    loss_before: float | None = None
+    loss_after: float | None = None
+    measured_gradient_norm_before: float | None = None
+    measured_gradient_norm_after: float | None = None
+    skipped: str | None = None
+
+    def as_dict(self) -> dict[str, float]:
+        """The numbers that are known, for a logger."""
+        numbers = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("objective", "skipped")
+        }
+        return {name: float(value) for name, value in numbers.items() if value is not None}

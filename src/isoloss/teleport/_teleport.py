@@ -1,0 +1,271 @@
+"""The companion of an optimizer: between backward and step, a jump along the level set of the loss."""
+
+import warnings
+from collections.abc import Mapping
+from math import isfinite, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from isoloss.symmetry import Symmetries, Symmetry, named_tensors
+from isoloss.teleport._jump import Jump
+from isoloss.teleport._measure import Closure
+from isoloss.teleport._measure import measure as measured
+from isoloss.teleport._plan import Plan, signature
+from isoloss.teleport._point import Point
+from isoloss.teleport._quadratic import Quadratic
+from isoloss.teleport._schedule import Schedule, every
+from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, states
+from isoloss.teleport._together import together
+from isoloss.teleport.objectives import GradientNorm, Objective
+from isoloss.teleport.solvers import Solution, Solver, TransportedAscent
+
+FOUR_JUMPS = every(100, until=400)
+
+
+class Teleport:
+    r"""Moves the parameters of an optimizer along their symmetries, before some of its steps.
+
+    .. math:: w \leftarrow g \cdot w, \quad \nabla L \leftarrow J^{-T} \nabla L, \qquad
+        g = \operatorname{argmax}_{\log g \in B_r} f(g \cdot w)
+
+    The loss stays what it is, up to rounding; parameters, gradients, momentum and second moments move together, in
+    place, all or none. Exact symmetries need no further forward or backward pass (dissertation Prop. 4.5.1)::
+
+        loss.backward()
+        teleport.step()
+        optimizer.step()
+
+    It goes with gradient accumulation, clipping (after it), schedulers, autocast, GradScaler (before or after
+    `unscale_`), compiled models and data-parallel training, where every rank finds the same g from the same
+    gradients. A penalty on the weights, weight decay included, is no part of the loss that stays.
+
+    Args:
+        optimizer: Any torch optimizer.
+        symmetries: Those of the model; what the optimizer does not train stays where it is, and symmetries that
+            would move it are left out with a warning.
+        objective: What to raise or lower.
+        schedule: Asked with the number of the step; says whether to jump. By default four times, 100 steps apart.
+        radius: Bound on the spectral norm of the algebra element, log g, of every group: no singular value leaves
+            [exp(-r), exp(r)]. This needs no unit and means the same at every width: no weight vector grows or
+            shrinks by more than that factor on either side, and rounding errors grow by at most cond(g) = exp(2r).
+            The gradient norm has no maximum on the orbit; 0.1, its default, was safe at every learning rate that
+            is safe without, 0.3 was not. It bounds one jump, not all of them together.
+        solver: How the element is found; `TransportedAscent` if None.
+        momentum: "transport" moves it like a gradient, "keep" leaves it, "reset" sets it to zero (section 5.4.1 of
+            the dissertation compares the three).
+        second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
+            permutations exactly, and matrices in expectation, for gradients without correlations. Reset together
+            with momentum, the step counters of the optimizer start again.
+        kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
+            "update", "magnitude", "step", "parameter", "keep" or "reset".
+        measure: Returns the loss on the current batch, without backward; asked before and after every jump.
+        approximate: Use symmetries that hold only up to a norm's eps, too.
+        generator: For solvers that draw random numbers; its state is saved with ours.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        symmetries: Symmetries,
+        objective: Objective | None = None,
+        schedule: Schedule = FOUR_JUMPS,
+        radius: float | None = None,
+        solver: Solver | None = None,
+        *,
+        momentum: Policy = "transport",
+        second_moments: Policy = "transport",
+        kinds: Mapping[str, str] | None = None,
+        measure: Closure | None = None,
+        approximate: bool = False,
+        generator: torch.Generator | None = None,
+    ):
+        self.optimizer = optimizer
+        self.symmetries = symmetries
+        self.objective = GradientNorm() if objective is None else objective
+        self.schedule = schedule
+        self.radius = self.objective.radius if radius is None else float(radius)
+        self.solver = TransportedAscent() if solver is None else solver
+        self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
+        self.kinds = dict(kinds or {})
+        self.measure = measure
+        self.approximate = approximate
+        self.generator = generator
+        self.steps = self.jumps = 0
+        self._check()
+        self._named = named_tensors(symmetries.model)
+        self._warned: set[str] = set()
+        self._made = self._plan_anew()
+
+    @property
+    def used(self) -> tuple[Symmetry, ...]:
+        """The symmetries along which it moves."""
+        return self._plan().symmetries
+
+    @torch.no_grad()
+    def step(self) -> Jump | None:
+        """Jump if the schedule says so; to be called between backward() and the optimizer's step, at every step.
+
+        Returns:
+            The report, or None at steps that the schedule passes over.
+
+        Raises:
+            ValueError: If there are no gradients, or the move would not be finite, or the optimizer's state holds
+                what we do not know; nothing has changed then.
+        """
+        jump = self._jump() if self.schedule(self.steps) else None
+        self.steps += 1
+        self.jumps += jump is not None and jump.skipped is None
+        return jump
+
+    def attach(self) -> RemovableHandle:
+        """Let every optimizer.step() call `step` first, also if it is given a closure; remove() undoes it."""
+
+        def before(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+            if closure is None:
+                self.step()
+                return None
+
+            def backward_then_jump():
+                loss = closure()
+                self.step()
+                return loss
+
+            return (args[0], backward_then_jump), {k: v for k, v in kwargs.items() if k != "closure"}
+
+        return self.optimizer.register_step_pre_hook(before)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counters and the generator's state, plain numbers and a tensor; all that a resumed run needs."""
+        drawn = None if self.generator is None else self.generator.get_state()
+        return {"steps": self.steps, "jumps": self.jumps, "generator": drawn}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another teleport was.
+
+        Raises:
+            ValueError: If the state is not one of ours, or has a generator where we have none, or the reverse.
+        """
+        if not {"steps", "jumps", "generator"} <= state.keys():
+            raise ValueError(
+                f"Teleport.load_state_dict: needs steps, jumps and generator; got {sorted(state)}; "
+                "pass what state_dict() returned."
+            )
+        if (state["generator"] is None) != (self.generator is None):
+            raise ValueError(
+                "Teleport.load_state_dict: the generator's state must go to a generator; got one without the other; "
+                "give generator=torch.Generator() exactly if the saved teleport had one."
+            )
+        self.steps, self.jumps = int(state["steps"]), int(state["jumps"])
+        if self.generator is not None:
+            self.generator.set_state(state["generator"].cpu())
+
+    def __repr__(self) -> str:
+        plan = self._plan()
+        return (
+            f"Teleport({type(self.optimizer).__name__}, {len(plan.symmetries)} of {len(self.symmetries)} symmetries, "
+            f"{self.objective}, {self.schedule}, radius {self.radius:g})"
+        )
+
+    def _jump(self) -> Jump:
+        where = "Teleport.step"
+        plan = self._plan()
+        point = plan.point(self.optimizer, where)
+        if self.objective.needs_gradients and not point.gradients:
+            raise ValueError(
+                f"{where}: the objective {self.objective.name} needs gradients; got none; "
+                "call it between backward() and optimizer.step()."
+            )
+        moments = states(self.optimizer, {n: plan.tensors[n] for n in plan.groups}, self.policies, self.kinds)
+        resetting = resets(self.optimizer, self.policies, self.kinds)
+        solution = self.solver.solve(
+            self.objective, plan.symmetries, plan.scalings, point, self.radius, self.generator
+        )
+        norms = self._gradient_norms(point, solution)
+        known = (solution.before, solution.after, solution.size, norms[0])
+        before, after, size, first = torch.stack([x.to(known[0]) for x in known]).tolist()
+        report: dict[str, Any] = {"step": self.steps, "objective": self.objective.name, "before": before}
+        if not isfinite(before) or not isfinite(first):
+            return Jump(**report, skipped="the gradients or parameters are not finite")
+        move = together(
+            plan.symmetries,
+            solution.elements,
+            plan.scalings,
+            point.tensors,
+            # No entry of a gradient exceeds the norm of all.
+            [States("gradient", GRADIENT, dict(point.gradients), bound=sqrt(first)), *moments],
+            where,
+        )
+        for name, target, new in resetting:
+            move.replace(name, target, new)
+        report |= self._measured("before", point)
+        move.commit()
+        report |= self._measured("after", point)
+        if point.gradients:
+            last = norms[1] if norms[1] is not None else _norm(point.gradients)
+            report |= {"gradient_norm_before": sqrt(first), "gradient_norm_after": sqrt(float(last))}
+        return Jump(**report, after=after, size=size)
+
+    def _gradient_norms(self, point: Point, solution: Solution) -> tuple[Tensor, Tensor | None]:
+        """Squared gradient norm here, and after the jump if the solver has predicted just that."""
+        form = getattr(self.objective, "form", None)
+        if form is not None and (here := form(point)).power == -1 and not here.weights:
+            return solution.before, solution.after
+        return _norm(point.gradients), None
+
+    def _measured(self, when: str, point: Point) -> dict[str, float]:
+        if self.measure is None:
+            return {}
+        parameters = [self._named[n] for n in point.gradients]
+        loss, norm = measured(self.measure, parameters, self.symmetries.model)
+        known = {f"loss_{when}": loss, f"measured_gradient_norm_{when}": norm}
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _plan(self) -> Plan:
+        if signature(self.optimizer) != self._made.signature:
+            self._made = self._plan_anew()
+        return self._made
+
+    def _plan_anew(self) -> Plan:
+        plan = Plan.of(
+            self.optimizer,
+            self.symmetries,
+            self._named,
+            lambda s: (s.exact or self.approximate) and self.solver.uses(s),
+        )
+        if new := [reason for reason in plan.left_out if reason not in self._warned]:
+            shown = "; ".join(new[:6]) + (f"; and {len(new) - 6} more" if len(new) > 6 else "")
+            warnings.warn(
+                f"Teleport: leaves out symmetries that move what is not trained: {shown}.", stacklevel=3
+            )
+            self._warned.update(new)
+        return plan
+
+    def _check(self) -> None:
+        for argument, policy in self.policies.items():
+            if policy not in POLICIES:
+                raise ValueError(
+                    f"Teleport: {argument} must be one of {', '.join(POLICIES)}; got {policy!r}; "
+                    "transport is the default."
+                )
+        for key, kind in self.kinds.items():
+            if kind not in (*KINDS, "keep", "reset"):
+                raise ValueError(
+                    f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
+                    f"choose one of {', '.join(KINDS)}, keep, reset."
+                )
+        if not self.radius >= 0.0:
+            raise ValueError(
+                f"Teleport: radius must not be negative; got {self.radius}; "
+                "to go where the objective is lower, say so: GradientNorm(lower=True)."
+            )
+
+
+def _norm(gradients: Mapping[str, Tensor]) -> Tensor:
+    home = next((g.device for g in gradients.values()), torch.device("cpu"))
+    wide = any(g.dtype == torch.float64 for g in gradients.values())
+    return Quadratic(gradients, -1, {}).value(list(gradients), torch.float64 if wide else torch.float32, home)

@@ -1,0 +1,102 @@
+"""Parameters, gradients, momenta and second moments, moved together by the same group elements."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from isoloss.groups import ComplexScaling
+from isoloss.symmetry import Symmetry
+from isoloss.teleport._move import Move
+from isoloss.teleport._quadratic import widen
+from isoloss.teleport._scalings import Scalings
+from isoloss.teleport._state import PARAMETER, States, carry
+
+
+def together(
+    symmetries: Sequence[Symmetry],
+    elements: Sequence[Tensor | None],
+    scalings: Scalings,
+    parameters: Mapping[str, Tensor],
+    states: Sequence[States],
+    where: str,
+) -> Move:
+    """Collect what has to be written so that everything moves by the elements: the scalings first, then the others.
+
+    Positive scalings multiply in place. Whatever another symmetry also moves is computed as a new tensor.
+
+    Args:
+        symmetries: What the elements belong to.
+        elements: One per symmetry; None moves nothing.
+        scalings: The scalings among them.
+        parameters: Parameters and buffers by name.
+        states: Gradients, and the optimizer's state.
+        where: Name of the caller, for messages.
+
+    Returns:
+        The move, yet to be committed.
+    """
+    move = Move(where)
+    fast = [_positive(symmetries[i], elements[i]) for i in scalings.members]
+    done = {i for i, g in zip(scalings.members, fast, strict=True) if g is not None}
+    rest = [
+        (s, g)
+        for i, (s, g) in enumerate(zip(symmetries, elements, strict=True))
+        if g is not None and i not in done
+    ]
+    copied = {name for symmetry, _ in rest for name in (*symmetry.parameters, *symmetry.reads)}
+    factors = _Factors(scalings, scalings.vector(fast)) if done else None
+    everything = [States("parameter", PARAMETER, dict(parameters)), *states]
+    places: list[dict[str, Tensor]] = []  # the parameters before each of the rest
+    for family in everything:
+        old = {n: widen(x) for n, x in family.tensors.items() if n in copied}
+        new = dict(old)
+        if factors is not None and family.kind.power:
+            factors.apply(family, new, move)
+        for k, (symmetry, g) in enumerate(rest):
+            if family.kind is PARAMETER:
+                places.append(dict(new))
+            present = {n: new[n] for n in (*symmetry.parameters, *symmetry.reads) if n in new}
+            new.update(carry(family.kind, symmetry, g, present, places[k]))
+        for name in new:
+            if new[name] is not old[name]:
+                move.replace(_called(name, family), family.tensors[name], new[name])
+    return move
+
+
+class _Factors:
+    """The factors of every position for each power that is asked for, with the largest among them."""
+
+    def __init__(self, scalings: Scalings, s: Tensor):
+        self._scalings, self._s = scalings, s
+        self._known: dict[int, tuple[Sequence[Tensor], Tensor]] = {}
+
+    def apply(self, family: States, new: dict[str, Tensor], move: Move) -> None:
+        """Scale the tensors of a family: those in `new` there, the others in place."""
+        parts, largest = self._of(family.kind.power)
+        for cells in self._scalings.cells:
+            x = family.tensors.get(cells.name)
+            if x is None:
+                continue
+            if cells.name not in new:
+                move.scale(_called(cells.name, family), x, cells.spread(parts), largest, family.bound)
+                continue
+            for factor in cells.spread(parts):
+                new[cells.name] = new[cells.name] * factor.to(x.device)
+
+    def _of(self, power: int) -> tuple[Sequence[Tensor], Tensor]:
+        if power not in self._known:
+            positions = self._scalings.factors(self._s, power)
+            # A factor that has underflown to zero is as bad as one that is not finite: 0 / 0 makes it show.
+            self._known[power] = self._scalings.parts(positions), (positions.abs() + 0 / positions).amax()
+        return self._known[power]
+
+
+def _positive(symmetry: Symmetry, g: Tensor | None) -> Tensor | None:
+    """The element if it multiplies by positive numbers only: a complex one with a phase also rotates."""
+    if g is None or not isinstance(symmetry.group, ComplexScaling):
+        return g
+    return g if bool((g[..., 0] > 0).all() and (g[..., 1] == 0).all()) else None
+
+
+def _called(name: str, family: States) -> str:
+    return name if family.kind is PARAMETER else f"{family.key} of {name}"

@@ -1,0 +1,59 @@
+"""How the group element of a teleport is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from isoloss.symmetry import Symmetry
+from isoloss.teleport._point import Point
+from isoloss.teleport._scalings import Scalings
+from isoloss.teleport.objectives import Objective
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where to jump.
+
+    Attributes:
+        elements: One per symmetry, None where nothing should move.
+        before: The objective here, a tensor of no dimension.
+        after: The objective at the point that the elements lead to, as predicted.
+        size: Largest spectral norm of an algebra element.
+    """
+
+    elements: list[Tensor | None]
+    before: Tensor
+    after: Tensor
+    size: Tensor
+
+
+class Solver(Protocol):
+    """Finds elements that improve the objective. A new solver is one file here and one line in `SOLVERS`."""
+
+    def uses(self, symmetry: Symmetry) -> bool:
+        """Can it move along this symmetry? Others are passed over."""
+        ...
+
+    def solve(
+        self,
+        objective: Objective,
+        symmetries: Sequence[Symmetry],
+        scalings: Scalings,
+        point: Point,
+        radius: float,
+        generator: torch.Generator | None,
+    ) -> Solution:
+        """Find elements within the radius.
+
+        Args:
+            objective: What to improve.
+            symmetries: Along what; `uses` is true for each.
+            scalings: The scalings among them, taken together.
+            point: Where the training is; to be left as it is.
+            radius: Largest spectral norm of an algebra element.
+            generator: The only source of random numbers.
+        """
+        ...

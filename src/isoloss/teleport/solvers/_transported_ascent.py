@@ -1,0 +1,151 @@
+"""Ascent on transported gradients: no pass through the network, and closed forms wherever there are some."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from math import inf, sqrt
+
+import torch
+from torch import Tensor
+
+from isoloss.groups import GeneralLinear
+from isoloss.symmetry import Block, Slot, Symmetry
+from isoloss.teleport._pair import Pair
+from isoloss.teleport._point import Point
+from isoloss.teleport._posynomial import Posynomial
+from isoloss.teleport._quadratic import Quadratic, widen
+from isoloss.teleport._scalings import Scalings, is_scaling
+from isoloss.teleport.objectives import Objective
+from isoloss.teleport.solvers._solver import Solution
+
+
+@dataclass(frozen=True)
+class TransportedAscent:
+    """Raise or lower a sum of squares on the orbit: first all scalings jointly, then each GL in turn.
+
+    Only the symmetric part of an algebra changes a norm (dissertation Cor. 4.5.2), so rotations, signs,
+    permutations and the phases of complex scalings are not used; nor are translations, along which a length
+    would have the unit of a parameter.
+
+    Attributes:
+        sweeps: Steps of the joint ascent over the scalings when raising; each reads the gradients once.
+        rounds: Times at most that all pairs are gone through when lowering without a bound.
+    """
+
+    sweeps: int = 1
+    rounds: int = 20
+
+    def uses(self, symmetry: Symmetry) -> bool:
+        """Scalings, real or complex, and general linear groups that move every entry from one side only."""
+        return is_scaling(symmetry) or (
+            isinstance(symmetry.group, GeneralLinear) and symmetry.linear and _one_sided(symmetry)
+        )
+
+    def solve(
+        self,
+        objective: Objective,
+        symmetries: Sequence[Symmetry],
+        scalings: Scalings,
+        point: Point,
+        radius: float,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """Find elements within the radius; see `Solver.solve`.
+
+        Raises:
+            TypeError: If the objective is not a sum of squares.
+            ValueError: If it is to be raised without a bound.
+        """
+        form_at = getattr(objective, "form", None)
+        if form_at is None:
+            raise TypeError(
+                f"TransportedAscent: the objective must have form(point), a sum of squares; "
+                f"got {type(objective).__name__}; choose a solver that evaluates objectives."
+            )
+        if not objective.lower and radius == inf:
+            raise ValueError(
+                f"TransportedAscent: {objective.name} has no maximum on an orbit; got radius inf; give a finite radius."
+            )
+        form: Quadratic = form_at(point)
+        elements: list[Tensor | None] = [None] * len(symmetries)
+        moving = {c.name for c in scalings.cells}
+        rest = form.value([n for n in form.tensors if n not in moving], scalings.dtype, scalings.device)
+        posynomial = Posynomial(scalings, form)
+        before = rest + posynomial.here
+        pairs = [i for i in range(len(symmetries)) if i not in scalings.members]
+        if radius == 0.0 or (pairs and not before.isfinite()):
+            return Solution(elements, before, before, torch.zeros_like(before))
+        s = scalings.ones()
+        if scalings.members:
+            s = posynomial.lowered(radius) if objective.lower else posynomial.raised(radius, self.sweeps)
+            for i, g in zip(scalings.members, scalings.elements(s), strict=True):
+                elements[i] = g
+        after = rest + posynomial.value(s)
+        sizes = [s.log().abs().amax()] if scalings.members else [torch.zeros_like(after)]
+        if pairs:
+            form = _scaled(form, scalings, s, {n for i in pairs for n in symmetries[i].parameters})
+            chosen = [symmetries[i] for i in pairs]
+            found, change = self._in_turn(chosen, form, radius, objective.lower)
+            after = after + change.to(after)
+            for i, g in zip(pairs, found, strict=True):
+                elements[i] = g
+                sizes.append(torch.linalg.svdvals(g).log().abs().amax().to(after))
+        return Solution(elements, before, after, torch.stack(sizes).amax())
+
+    def _in_turn(
+        self, symmetries: Sequence[Symmetry], form: Quadratic, radius: float, lower: bool
+    ) -> tuple[list[Tensor], Tensor]:
+        """Elements of general linear groups, each found where those before it lead, and the change of the sum."""
+        first = next(iter(form.tensors.values()))
+        total = torch.zeros((), dtype=torch.float64, device=first.device)
+        found: list[Tensor] = []
+        ridges: list[Pair] = []
+        # Pairs that share a layer see one another: without a bound, go round until nothing changes.
+        rounds = self.rounds if lower and radius == inf and len(symmetries) > 1 else 1
+        for turn in range(rounds):
+            gained = torch.zeros_like(total)
+            for k, symmetry in enumerate(symmetries):
+                pair = Pair.of(symmetry, form)
+                if not turn:
+                    ridges.append(pair.ridge())
+                g = pair.lowered(radius, ridges[k]) if lower else pair.raised(radius)
+                ridges[k] = ridges[k].moved(g)
+                gained = gained + (pair.value(g) - pair.here)
+                form = _moved(form, symmetry, g)
+                found[k : k + 1] = [symmetry.group.compose(g, found[k]) if turn else g]
+            total = total + gained
+            if turn + 1 < rounds and gained.abs() <= sqrt(torch.finfo(torch.float32).eps) * total.abs():
+                break
+        return found, total
+
+
+def _one_sided(symmetry: Symmetry) -> bool:
+    """Is there no entry that two slots move? A conjugation g W g^-1 is no sum of tr(S P) and tr(S^-1 N)."""
+    pairs = combinations([slot for slot in symmetry.slots if isinstance(slot, Slot)], 2)
+    return not any(a.parameter == b.parameter and _meet(a.block, b.block) for a, b in pairs)
+
+
+def _meet(a: Block, b: Block) -> bool:
+    return all(_indices(a, axis) & _indices(b, axis) for axis in range(len(a.start)))
+
+
+def _indices(block: Block, axis: int) -> set[int]:
+    along = [range(0, size * step, step) for size, step in block.factors[axis]]
+    return {block.start[axis] + sum(i) for i in product(*along)}
+
+
+def _scaled(form: Quadratic, scalings: Scalings, s: Tensor, names: set[str]) -> Quadratic:
+    """The form after the scalings, as far as these names."""
+    tensors = {n: widen(x) if n in names else x for n, x in form.tensors.items()}
+    parts = scalings.parts(scalings.factors(s, form.power)) if scalings.members else ()
+    for cells in scalings.cells:
+        if cells.name in names and cells.name in tensors:
+            for factor in cells.spread(parts):
+                tensors[cells.name] = tensors[cells.name] * factor.to(tensors[cells.name].device)
+    return Quadratic(tensors, form.power, form.weights)
+
+
+def _moved(form: Quadratic, symmetry: Symmetry, g: Tensor) -> Quadratic:
+    move = symmetry.act if form.power > 0 else symmetry.transport
+    present = {n: form.tensors[n] for n in symmetry.parameters if n in form.tensors}
+    return Quadratic({**form.tensors, **move(g, present)}, form.power, form.weights)
