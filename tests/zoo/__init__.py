@@ -1,7 +1,7 @@
 """The zoo: small architectures with the symmetries that theory says they have.
 
 ``ZOO`` maps a name to an ``Entry``. Each builds in milliseconds with widths 3 to 12, deterministically, at a generic
-point of its parameters. ``measure.py`` prints what is expected beside the measured null space.
+point of its parameters. ``python tests/nullspace.py`` prints what is expected beside the measured null space.
 """
 
 from importlib.util import find_spec

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Built = tuple[nn.Module, Any]
@@ -60,7 +61,6 @@ class Entry:
     requires: str | None
     seed: int
     measured: int | None  # nullity measured where terms is None (or not to be trusted to equal it)
-    plateaus: bool  # False: do not compare the nullity with the ledger (too slow, or it never plateaus)
     scale: float  # of the float inputs with which the nullity is measured
 
     @property
@@ -107,7 +107,6 @@ def entry(
     requires: str | None = None,
     seed: int = 0,
     measured: int | None = None,
-    plateaus: bool = True,
     scale: float = 1.5,
     name: str | None = None,
 ) -> Callable[[Callable[[], Built]], Callable[[], Built]]:
@@ -133,7 +132,6 @@ def entry(
             requires=requires,
             seed=seed,
             measured=measured,
-            plateaus=plateaus,
             scale=scale,
         )
         return builder
@@ -196,6 +194,11 @@ def redraw(inputs: Any, vocabulary: int, scale: float, generator: torch.Generato
     if isinstance(inputs, tuple):
         return tuple(redraw(v, vocabulary, scale, generator) for v in inputs)
     return inputs
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Both slopes matter, so that no unit looks dead or linear to the null space."""
+    return F.leaky_relu(x, 0.3)
 
 
 class Lambda(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._entry import Built, entry, linear, permutation, scaling, translation
+from zoo._entry import Built, entry, leaky, linear, permutation, scaling, translation
 
 
 class LoRA(nn.Module):
@@ -101,7 +101,7 @@ def parallel_linear() -> Built:
             self.a, self.b, self.out = nn.Linear(4, 5), nn.Linear(4, 5), nn.Linear(5, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.out(F.leaky_relu(self.a(x) + self.b(x), 0.3))
+            return self.out(leaky(self.a(x) + self.b(x)))
 
     return Net(), torch.randn(2, 4)
 
@@ -121,6 +121,6 @@ def ia3() -> Built:
             self.up, self.down, self.ia3 = nn.Linear(3, 5), nn.Linear(5, 4), nn.Parameter(torch.ones(5))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.down(F.leaky_relu(self.up(x), 0.3) * self.ia3)
+            return self.down(leaky(self.up(x)) * self.ia3)
 
     return Net(), torch.randn(2, 3)

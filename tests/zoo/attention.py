@@ -384,6 +384,10 @@ entry(
         translation("q.weight"),
         translation("k.weight"),
     ],
+    beyond={
+        "q_norm.bias += 1 / k_norm.weight: meets keys that sum to zero": 1,
+        "one rotation of both hyperplanes that the diagonal weights can follow": 1,
+    },
     approximate={"R+ of each head's queries, and of its keys": 4},
     name="qk_layernorm",
 )(lambda: (QKNorm(nn.LayerNorm), torch.randn(2, 4, 8)))
@@ -436,6 +440,135 @@ def attention_relative_bias() -> Built:
             index = torch.arange(t)[:, None] - torch.arange(t) + t - 1
             scores = q @ k.transpose(-2, -1) * C**-0.5 + self.table[index].permute(2, 0, 1)
             return self.o(merge(scores.softmax(-1) @ v))
+
+    return Net(), torch.randn(X)
+
+
+@entry(
+    {
+        "C* of each head and frequency": 8,
+        "GL(4) of each head between values and output": 32,
+    },
+    [complex_scaling(2, "q.weight", "k.weight", batch=(2,)), linear(R, "v.weight", "o.weight", batch=(2,))],
+)
+def rope_complex() -> Built:
+    """The rotation as a product of complex numbers."""
+
+    def rope(x: Tensor) -> Tensor:
+        cos, sin = rope_tables(x.shape[-2], x.shape[-1], x.dtype)
+        z = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * torch.complex(cos, sin)
+        return torch.view_as_real(z).flatten(-2)
+
+    return RotaryAttention(rope), torch.randn(2, 5, 8)
+
+
+@entry(BIASED_TERMS, BIASED[:4])
+def attention_alibi() -> Built:
+    """A fixed slope per head tells the heads apart: they cannot be permuted."""
+
+    class Net(Attention):
+        def forward(self, x: Tensor) -> Tensor:
+            t = torch.arange(x.shape[1], dtype=x.dtype)
+            q, k, v = (heads(p(x), H) for p in (self.q, self.k, self.v))
+            slopes = torch.tensor([0.5, 0.25], dtype=x.dtype)[:, None, None]
+            scores = q @ k.transpose(-2, -1) * C**-0.5 + slopes * (t - t[:, None])
+            return self.o(merge(scores.softmax(-1) @ v))
+
+    return Net(), torch.randn(X)
+
+
+@entry(BIASED_TERMS, BIASED)
+def attention_key_mask() -> Built:
+    """A padding mask comes in with the data."""
+
+    class Net(Attention):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            q, k, v = (heads(p(x), H) for p in (self.q, self.k, self.v))
+            return self.o(merge(attend(q, k, v, mask[:, None, None, :])))
+
+    mask = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    return Net(), (torch.randn(X), mask)
+
+
+@entry(
+    BIASED_TERMS,
+    [
+        linear(C, "qkv.weight", "qkv.bias", batch=(H,)),
+        linear(C, "qkv.weight", "qkv.bias", "o.weight", batch=(H,)),
+        translation("qkv.bias", "o.bias"),
+    ],
+)
+def attention_conv1x1() -> Built:
+    """Queries, keys and values of an image by one 1x1 convolution."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv, self.o = nn.Conv2d(D, 3 * D, 1), nn.Conv2d(D, D, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            n, _, y, w = x.shape
+            q, k, v = self.qkv(x).reshape(n, 3, H, C, y * w).unbind(1)
+            scores = torch.einsum("nhct,nhcs->nhts", q, k) * C**-0.5
+            z = torch.einsum("nhts,nhcs->nhct", scores.softmax(-1), v)
+            return self.o(z.reshape(n, D, y, w))
+
+    return Net(), torch.randn(2, D, 2, 3)
+
+
+@entry(
+    {
+        "GL(3) of each head between latent queries and keys": GL_HEADS,
+        "GL(3) of each head between values and output": GL_HEADS,
+        "key bias": D,
+        "value bias into output bias": D,
+    },
+    [
+        linear(C, "latents", "k.weight", batch=(H,)),
+        linear(C, "v.weight", "v.bias", "o.weight", batch=(H,)),
+        translation("k.bias"),
+        permutation(H, "latents", "k.weight", "v.weight", "o.weight"),
+    ],
+)
+def attention_latent_queries() -> Built:
+    """Learned queries, as in Perceiver or attention pooling."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.latents = nn.Parameter(torch.randn(H, 4, C))
+            self.k, self.v, self.o = nn.Linear(D, D), nn.Linear(D, D), nn.Linear(D, D)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.o(merge(attend(self.latents, heads(self.k(x), H), heads(self.v(x), H))))
+
+    return Net(), torch.randn(X)
+
+
+@entry(
+    {
+        "GL(4) of the shared latent": 16,
+        "GL(3) of each head, QK and VO": 2 * GL_HEADS,
+    },
+    [
+        linear(4, "down.weight", "k.weight", "v.weight"),
+        linear(C, "q.weight", "k.weight", batch=(H,)),
+        linear(C, "v.weight", "o.weight", batch=(H,)),
+    ],
+)
+def attention_latent_kv() -> Built:
+    """Keys and values from one low-rank latent, as in multi-head latent attention."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.down = nn.Linear(D, D, bias=False), nn.Linear(D, 4, bias=False)
+            self.k, self.v = nn.Linear(4, D, bias=False), nn.Linear(4, D, bias=False)
+            self.o = nn.Linear(D, D, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            z = self.down(x)
+            return self.o(merge(attend(heads(self.q(x), H), heads(self.k(z), H), heads(self.v(z), H))))
 
     return Net(), torch.randn(X)
 
@@ -530,6 +663,7 @@ for _norm_first, _terms in ((False, POST_TERMS), (True, PRE_TERMS)):
                 *([scaling(7, *FF)] if _activation == "relu" else []),
                 permutation(7, *FF),
             ],
+            seed=1,
             name=f"encoder_layer_{'pre' if _norm_first else 'post'}_{_activation}",
         )(
             lambda norm_first=_norm_first, activation=_activation: (
@@ -541,12 +675,45 @@ for _norm_first, _terms in ((False, POST_TERMS), (True, PRE_TERMS)):
         )
 
 
-@entry(None, [scaling(7, *FF), permutation(7, *FF)])
+MHA_PARTS = [permutation(H, *MHA, "in_proj_bias"), translation("in_proj_bias", "out_proj.bias")]
+
+
+@entry(
+    {
+        "self attention: GL of each head, key and value biases": 2 * GL_HEADS + 2 * D,
+        "cross attention: the same": 2 * GL_HEADS + 2 * D,
+        "uniform shift into norm1, norm2 by the output projections": 2 * (D + 1),
+        "into norm3 by linear2": 7 + 1,
+        "bias of norm1: into the cross queries' and output bias": D,
+        "annihilated direction of the cross queries": D,
+        "bias of norm2: into linear1.bias and linear2.bias": D,
+        "annihilated direction of linear1": 7,
+        "R+ of each hidden unit": 7,
+    },
+    [
+        scaling(7, *FF),
+        permutation(7, *FF),
+        *prefixed(MHA_PARTS, "self_attn"),
+        *prefixed(MHA_PARTS, "multihead_attn"),
+    ],
+)
 def decoder_layer() -> Built:
     return nn.TransformerDecoderLayer(D, H, 7, batch_first=True), (torch.randn(X), torch.randn(2, 5, D))
 
 
-@entry(None, [scaling(7, *(f"layers.1.{slot}" for slot in FF))])
+@entry(
+    {
+        "both layers, each without its last line": 2 * (sum(PRE_TERMS.values()) - 1),
+        "R+ of each hidden unit": 2 * 7,
+        "uniform shifts of the stream: three earlier biases against layers.1.linear2.bias": 3,
+    },
+    [
+        scaling(7, *(f"layers.1.{slot}" for slot in FF)),
+        permutation(7, *(f"layers.0.{slot}" for slot in FF)),
+        translation("layers.0.norm2.bias", "layers.0.linear1.bias"),
+    ],
+    seed=1,
+)
 def encoder_two_layers() -> Built:
     layer = nn.TransformerEncoderLayer(D, H, 7, batch_first=True, norm_first=True)
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), torch.randn(X)
@@ -697,8 +864,9 @@ def llama_like() -> Built:
 
 
 class ViT(nn.Module):
-    def __init__(self, d: int = 4, f: int = 5) -> None:
+    def __init__(self, pool: str, d: int = 4, f: int = 5) -> None:
         super().__init__()
+        self.pool = pool
         self.patch = nn.Conv2d(1, d, 2, stride=2)
         self.cls, self.pos = nn.Parameter(torch.randn(1, 1, d)), nn.Parameter(torch.randn(1, 5, d))
         self.block = Block(d, 2, f, causal=False)
@@ -707,7 +875,8 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patch(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls.expand(len(x), -1, -1), x], dim=1) + self.pos
-        return self.head(self.norm(self.block(x))[:, 0])
+        x = self.norm(self.block(x))
+        return self.head(x[:, 0] if self.pool == "cls" else x.mean(1))
 
 
 @entry(
@@ -731,7 +900,7 @@ class ViT(nn.Module):
     approximate={"R+ of the whole stream": 1},
 )
 def vit_small() -> Built:
-    return ViT(), torch.randn(2, 1, 4, 4)
+    return ViT("mean"), torch.randn(2, 1, 4, 4)
 
 
 class Mixer(nn.Module):
@@ -752,6 +921,23 @@ class Mixer(nn.Module):
 
 @entry(
     None,
+    [permutation(5, "block.up.weight", "block.down.weight"), translation("norm.bias", "head.bias")],
+    measured=116,
+)
+def vit_cls() -> Built:
+    """Only the class token is read, and it is a constant: its query could be any weights' product."""
+    return ViT("cls"), torch.randn(2, 1, 4, 4)
+
+
+@entry(
+    {
+        "token2.bias is common to all channels of a token: annihilated by the later norms": 4,
+        "uniform shift of the stream by the patch kernels and bias, by channel2 and its bias": 4 + 1 + 6 + 1,
+        "uniform part of norm1.bias into token1.bias": 1,
+        "norm1 as a whole against token1.weight": 1,
+        "norm2: weight, bias, annihilated direction of channel1": 4 + 4 + 6,
+        "last norm: weight, bias, annihilated direction of the head": 4 + 4 + 3,
+    },
     [
         permutation(5, "token1.weight", "token1.bias", "token2.weight"),
         permutation(6, "channel1.weight", "channel1.bias", "channel2.weight"),

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._entry import Built, Lambda, entry, linear, permutation, scaling, sign, translation
+from zoo._entry import Built, Lambda, entry, leaky, linear, permutation, scaling, sign, translation
 
 HIDDEN = ("0.weight", "0.bias", "2.weight")
 
@@ -24,7 +24,7 @@ for _d, _conv in ((1, nn.Conv1d), (2, nn.Conv2d), (3, nn.Conv3d)):
 for _d, _conv in ((1, nn.ConvTranspose1d), (2, nn.ConvTranspose2d), (3, nn.ConvTranspose3d)):
     entry(UNITS, [scaling(4, *HIDDEN), permutation(4, *HIDDEN)], name=f"conv_transpose{_d}d")(
         lambda d=_d, conv=_conv: (
-            nn.Sequential(conv(2, 4, 2, stride=2), nn.LeakyReLU(), conv(4, 3, 2)),
+            nn.Sequential(conv(2, 4, 2, stride=2), nn.LeakyReLU(0.3), conv(4, 3, 2)),
             torch.randn(2, 2, *(4, 3, 2)[:d]),
         )
     )
@@ -130,9 +130,9 @@ def conv_grouped() -> Built:
     """4 -> 6 channels in 2 groups: units within a group, and the groups themselves, may be exchanged."""
     layers = [
         nn.Conv2d(2, 4, 2),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv2d(4, 6, 2, groups=2),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv2d(6, 3, 2),
     ]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
@@ -150,9 +150,9 @@ def conv_grouped() -> Built:
 def conv_transpose_grouped() -> Built:
     layers = [
         nn.Conv2d(2, 4, 2),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.ConvTranspose2d(4, 6, 2, groups=2),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv2d(6, 3, 2),
     ]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
@@ -169,9 +169,9 @@ def conv_transpose_grouped() -> Built:
 def conv_depthwise() -> Built:
     layers = [
         nn.Conv2d(2, 4, 1),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv2d(4, 4, 2, groups=4),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv2d(4, 3, 1),
     ]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
@@ -185,13 +185,14 @@ def conv_depthwise() -> Built:
         permutation(3, "0.weight", "0.bias", "2.weight", "2.bias", "4.weight"),
         permutation(2, "2.weight", "2.bias", "4.weight", batch=(3,)),
     ],
+    seed=1,
 )
 def conv_depthwise_multiplier() -> Built:
     layers = [
         nn.Conv1d(2, 3, 1),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv1d(3, 6, 2, groups=3),
-        nn.LeakyReLU(),
+        nn.LeakyReLU(0.3),
         nn.Conv1d(6, 3, 1),
     ]
     return nn.Sequential(*layers), torch.randn(2, 2, 6)
@@ -200,19 +201,19 @@ def conv_depthwise_multiplier() -> Built:
 @entry(
     {
         "R+ of each channel before": 4,
-        "R+ after; no activation between depthwise and pointwise: two scalings": 4,
+        "R+ between depthwise and pointwise": 4,
+        "translation: depthwise bias into pointwise bias": 4,
     },
     [
         scaling(4, "0.weight", "0.bias", "2.weight"),
-        scaling(4, "2.weight", "3.weight"),
-        sign(4, "2.weight", "3.weight"),
+        scaling(4, "2.weight", "2.bias", "3.weight"),
+        sign(4, "2.weight", "2.bias", "3.weight"),
         permutation(4, "0.weight", "2.weight", "3.weight"),
         translation("2.bias", "3.bias"),
     ],
-    beyond={},
 )
 def conv_separable() -> Built:
-    layers = [nn.Conv2d(2, 4, 1), nn.LeakyReLU(), nn.Conv2d(4, 4, 2, groups=4), nn.Conv2d(4, 5, 1)]
+    layers = [nn.Conv2d(2, 4, 1), nn.LeakyReLU(0.3), nn.Conv2d(4, 4, 2, groups=4), nn.Conv2d(4, 5, 1)]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
 
 
@@ -220,33 +221,34 @@ def conv_separable() -> Built:
 
 
 class BasicBlock(nn.Module):
-    def __init__(self, i: int, o: int, *, bn: bool, stride: int = 1) -> None:
+    def __init__(self, i: int, o: int, *, bn: bool, stride: int = 1, f=F.relu) -> None:  # noqa: ANN001
         super().__init__()
         norm = nn.BatchNorm2d if bn else lambda _: nn.Identity()
         self.conv1 = nn.Conv2d(i, o, 3, stride, 1, bias=not bn)
         self.bn1 = norm(o)
         self.conv2 = nn.Conv2d(o, o, 3, 1, 1, bias=not bn)
         self.bn2 = norm(o)
-        self.shortcut = nn.Identity()
+        self.shortcut, self.f = nn.Identity(), f
         if i != o or stride > 1:
             self.shortcut = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=not bn), norm(o))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(h)) + self.shortcut(x))
+        h = self.f(self.bn1(self.conv1(x)))
+        return self.f(self.bn2(self.conv2(h)) + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    def __init__(self, *, bn: bool) -> None:
+    def __init__(self, *, bn: bool, f=F.relu) -> None:  # noqa: ANN001
         super().__init__()
+        self.f = f
         self.stem = nn.Conv2d(2, 3, 3, 1, 1, bias=not bn)
         self.bn = nn.BatchNorm2d(3) if bn else nn.Identity()
-        self.block1 = BasicBlock(3, 3, bn=bn)
-        self.block2 = BasicBlock(3, 4, bn=bn, stride=2)
+        self.block1 = BasicBlock(3, 3, bn=bn, f=f)
+        self.block2 = BasicBlock(3, 4, bn=bn, stride=2, f=f)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn(self.stem(x)))
+        x = self.f(self.bn(self.stem(x)))
         x = self.block2(self.block1(x))
         return self.head(x.mean((2, 3)))
 
@@ -274,7 +276,7 @@ RESNET_STREAM2 = ("block2.conv2.weight", "block2.shortcut.0.weight", "head.weigh
     seed=1,
 )
 def resnet_plain() -> Built:
-    return ResNet(bn=False), torch.randn(2, 2, 5, 5)
+    return ResNet(bn=False, f=leaky), torch.randn(2, 2, 5, 5)
 
 
 @entry(
@@ -296,7 +298,7 @@ def resnet_plain() -> Built:
     seed=1,
 )
 def resnet_batchnorm_eval() -> Built:
-    return ResNet(bn=True), torch.randn(2, 2, 5, 5)
+    return ResNet(bn=True, f=leaky), torch.randn(2, 2, 5, 5)
 
 
 @entry(
@@ -320,9 +322,9 @@ def resnet_batchnorm_train() -> Built:
 
 
 class InvertedResidual(nn.Module):
-    def __init__(self, activation: type[nn.Module]) -> None:
+    def __init__(self, activation) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(2, 3, 1)
+        self.stem = nn.Conv2d(4, 3, 1)
         self.expand = nn.Conv2d(3, 6, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(6)
         self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False)
@@ -353,10 +355,6 @@ MOBILE_PERMUTATIONS = [
         6, "expand.weight", "bn1.weight", "bn1.bias", "depthwise.weight", "bn2.weight", "project.weight"
     ),
 ]
-MOBILE_STREAM = {
-    "the linear stream: R+ of each channel": 3,
-    "the linear stream: rest of GL, bn3 in eval mode is a diagonal linear map": 0,
-}
 
 
 @entry(
@@ -366,9 +364,11 @@ MOBILE_STREAM = {
         scaling(3, "stem.weight", "stem.bias", "expand.weight", "bn3.weight", "head.weight"),
     ],
     beyond={"GL(3) of the stream beyond its diagonal: project and bn3 form one full linear map": 6},
+    scale=12.0,
+    seed=7,
 )
 def mobilenet_block_relu6() -> Built:
-    return InvertedResidual(nn.ReLU6), torch.randn(2, 2, 4, 5)
+    return InvertedResidual(nn.ReLU6), torch.randn(2, 4, 4, 5)
 
 
 @entry(
@@ -380,8 +380,8 @@ def mobilenet_block_relu6() -> Built:
     ],
     beyond={"GL(3) of the stream beyond its diagonal: project and bn3 form one full linear map": 6},
 )
-def mobilenet_block_relu() -> Built:
-    return InvertedResidual(nn.ReLU), torch.randn(2, 2, 4, 5)
+def mobilenet_block_leaky() -> Built:
+    return InvertedResidual(lambda: nn.LeakyReLU(0.3)), torch.randn(2, 4, 4, 5)
 
 
 class UNet(nn.Module):
@@ -394,10 +394,10 @@ class UNet(nn.Module):
         self.out = nn.Conv2d(4, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        a = F.relu(self.down1(x))
-        b = F.relu(self.down2(F.max_pool2d(a, 2)))
-        c = F.relu(self.up(b))
-        return self.out(F.relu(self.merge(torch.cat([c, a], dim=1))))
+        a = leaky(self.down1(x))
+        b = leaky(self.down2(F.max_pool2d(a, 2)))
+        c = leaky(self.up(b))
+        return self.out(leaky(self.merge(torch.cat([c, a], dim=1))))
 
 
 @entry(
@@ -412,7 +412,7 @@ class UNet(nn.Module):
     ],
 )
 def unet_concat() -> Built:
-    return UNet(), torch.randn(2, 2, 6, 6)
+    return UNet(), torch.randn(2, 2, 4, 4)
 
 
 @entry(
@@ -425,6 +425,7 @@ def unet_concat() -> Built:
         ),
         permutation(2, "squeeze.weight", "squeeze.bias", "excite.weight"),
     ],
+    seed=5,
 )
 def squeeze_excite() -> Built:
     class Net(nn.Module):
@@ -434,8 +435,8 @@ def squeeze_excite() -> Built:
             self.squeeze, self.excite = nn.Linear(4, 2), nn.Linear(2, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            h = F.relu(self.conv(x))
-            gate = self.excite(F.relu(self.squeeze(h.mean((2, 3))))).sigmoid()
+            h = leaky(self.conv(x))
+            gate = self.excite(leaky(self.squeeze(h.mean((2, 3))))).sigmoid()
             return self.out(h * gate[:, :, None, None])
 
     return Net(), torch.randn(2, 2, 5, 5)
@@ -449,7 +450,7 @@ def squeeze_excite() -> Built:
     ],
 )
 def pixel_shuffle() -> Built:
-    layers = [nn.Conv2d(2, 12, 2), nn.PixelShuffle(2), nn.LeakyReLU(), nn.Conv2d(3, 4, 2)]
+    layers = [nn.Conv2d(2, 12, 2), nn.PixelShuffle(2), nn.LeakyReLU(0.3), nn.Conv2d(3, 4, 2)]
     return nn.Sequential(*layers), torch.randn(2, 2, 4, 4)
 
 
@@ -458,7 +459,7 @@ def pixel_shuffle() -> Built:
     [scaling(3, "0.weight", "0.bias", "3.weight"), permutation(3, "0.weight", "0.bias", "3.weight")],
 )
 def pixel_unshuffle() -> Built:
-    layers = [nn.Conv2d(2, 3, 2), nn.LeakyReLU(), nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 1)]
+    layers = [nn.Conv2d(2, 3, 2), nn.LeakyReLU(0.3), nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 1)]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
 
 
@@ -482,10 +483,10 @@ def shufflenet_block() -> Built:
             )
 
         def forward(self, x: Tensor) -> Tensor:
-            h = F.leaky_relu(self.a(x))
+            h = leaky(self.a(x))
             n, c, y, w = h.shape
             h = h.view(n, 2, c // 2, y, w).transpose(1, 2).reshape(n, c, y, w)
-            return self.c(F.leaky_relu(self.b(h)))
+            return self.c(leaky(self.b(h)))
 
     return Net(), torch.randn(2, 4, 3, 4)
 
@@ -529,22 +530,31 @@ def densenet_conv() -> Built:
             self.out, self.head = nn.Conv2d(8, 4, 1), nn.Linear(4, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            x = torch.cat([x, F.relu(self.a(x))], dim=1)
-            x = torch.cat([x, F.relu(self.b(x))], dim=1)
-            return self.head(F.adaptive_max_pool2d(F.leaky_relu(self.out(x)), 1).flatten(1))
+            x = torch.cat([x, leaky(self.a(x))], dim=1)
+            x = torch.cat([x, leaky(self.b(x))], dim=1)
+            return self.head(leaky(self.out(x)).mean((2, 3)))
 
     return Net(), torch.randn(2, 2, 5, 5)
 
 
 @entry(
-    {"R+ of each channel": 4, "layer scale against the pointwise layer": 4, "R+ of the hidden layer": 0},
+    {
+        "R+ of each stream channel (amax is homogeneous)": 4,
+        "layer scale against pw2": 4,
+        "R+ between dw and pw1, one channel each": 4,
+        "dw.bias into pw1.bias": 4,
+        "pw2.bias into head.bias (amax moves along)": 4,
+    },
     [
+        scaling(4, "stem.weight", "stem.bias", "dw.weight", "gamma", "head.weight"),
+        scaling(4, "dw.weight", "dw.bias", "pw1.weight"),
+        translation("dw.bias", "pw1.bias"),
+        translation("pw2.bias", "head.bias"),
         scaling(4, "gamma", "pw2.weight", "pw2.bias"),
         sign(4, "gamma", "pw2.weight", "pw2.bias"),
         permutation(6, "pw1.weight", "pw1.bias", "pw2.weight"),
         permutation(4, "stem.weight", "dw.weight", "pw1.weight", "pw2.weight", "gamma", "head.weight"),
     ],
-    beyond={"depthwise bias into pw1.bias, stem and block translations, found by the null space": 0},
 )
 def convnext_block_no_norm() -> Built:
     """Layer scale: x + gamma * pw2(gelu(pw1(dw(x))))."""
@@ -593,5 +603,57 @@ def unfold_patches() -> Built:
     [scaling(3, "0.weight", "0.bias", "2.weight"), translation("2.weight"), translation("2.bias")],
 )
 def segmentation_softmax() -> Built:
-    layers = [nn.Conv2d(2, 3, 3), nn.LeakyReLU(), nn.Conv2d(3, 4, 2), Lambda(lambda z: z.log_softmax(1))]
+    layers = [nn.Conv2d(2, 3, 3), nn.LeakyReLU(0.3), nn.Conv2d(3, 4, 2), Lambda(lambda z: z.log_softmax(1))]
     return nn.Sequential(*layers), torch.randn(2, 2, 5, 5)
+
+
+@entry(
+    {"R+ of each channel": 4, "translation: a maximum moves along": 4},
+    [
+        scaling(4, "0.weight", "0.bias", "3.weight"),
+        permutation(4, "0.weight", "0.bias", "3.weight"),
+        translation("0.bias", "3.bias"),
+    ],
+    not_group=[("GeneralLinear", "0.weight"), ("SignFlip", "0.weight")],
+)
+def max_pool_without_activation() -> Built:
+    return pair(nn.MaxPool2d(2), nn.Flatten(), last=nn.Linear(4 * 6, 3))
+
+
+@entry({}, [permutation(3, "conv.weight", "conv.bias")], not_group=[("PositiveScaling", "conv.weight")])
+def tied_conv_autoencoder() -> Built:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv_transpose2d(leaky(self.conv(x)), self.conv.weight)
+
+    return Net(), torch.randn(2, 2, 4, 4)
+
+
+@entry(
+    {"R+ of each channel through g": 4, "v is read by direction: R+ of each kernel": 4},
+    [
+        scaling(4, "0.parametrizations.weight.original0", "0.bias", "2.weight"),
+        scaling(4, "0.parametrizations.weight.original1"),
+        permutation(4, "0.parametrizations.weight.original1", "0.bias", "2.weight"),
+    ],
+)
+def conv_weight_norm() -> Built:
+    first = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 4, 2))
+    return nn.Sequential(first, nn.LeakyReLU(0.3), nn.Conv2d(4, 3, 2)), torch.randn(2, 2, 4, 4)
+
+
+@entry(
+    {"R+ of each value channel": 4},
+    [
+        scaling(4, "0.weight", "0.bias", "2.weight"),
+        sign(4, "0.weight", "0.bias", "2.weight"),
+        permutation(4, "0.weight", "0.bias", "2.weight"),
+    ],
+)
+def conv_glu() -> Built:
+    layers = [nn.Conv1d(2, 8, 2), nn.GLU(dim=1), nn.Conv1d(4, 3, 2)]
+    return nn.Sequential(*layers), torch.randn(2, 2, 6)

@@ -32,12 +32,19 @@ def load(package: str) -> Any:
         raise ModuleNotFoundError(f"zoo: {package} does not import here; {error}") from error
 
 
-HF = {"requires": "transformers", "plateaus": False}
+HF = {"requires": "transformers"}
 DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
 @entry(
-    None,
+    {
+        "GL(4) of each head, QK and VO, two layers": 2 * 4 * 16,
+        "key biases, value biases into output biases": 2 * (8 + 8),
+        "norm weights and biases into their readers": 2 * 4 * 8,
+        "annihilated directions of c_attn and c_fc": 2 * (3 * 8 + 12),
+        "uniform shift of the stream by the four writers, weights and biases": 2 * (8 + 1 + 12 + 1),
+        "and by the positions": 6,
+    },
     [
         linear(
             4,
@@ -89,7 +96,13 @@ def llama_names(layer: int, *names: str) -> tuple[str, ...]:
 
 
 @entry(
-    None,
+    {
+        "C* of each kv head and frequency": 2 * 2 * 2 * 2,
+        "GL(4) of each kv head, VO": 2 * 2 * 16,
+        "R+ of each SwiGLU unit": 2 * 10,
+        "norm weights against their readers": 5 * 8,
+        "O of the stream through every norm": 28,
+    },
     [
         linear(4, *llama_names(0, "v", "o"), batch=(2,)),
         scaling(10, *llama_names(0, "up", "down")),
@@ -97,24 +110,38 @@ def llama_names(layer: int, *names: str) -> tuple[str, ...]:
         permutation(2, *llama_names(0, "q", "k", "v", "o")),
     ],
     vocabulary=11,
+    approximate={"R+ of the whole stream": 1},
     **HF,
 )
 def hf_llama() -> Built:
     hf = load("transformers")
     config = hf.LlamaConfig(
         vocab_size=11,
-        hidden_size=16,
+        hidden_size=8,
+        head_dim=4,
         intermediate_size=10,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=16,
+        bos_token_id=0,
+        eos_token_id=0,
     )
     return Logits(hf.LlamaForCausalLM(config), use_cache=False), torch.randint(11, (2, 5))
 
 
 @entry(
-    None,
+    {
+        "GL(4) of each head, QK and VO": 2 * 4 * 16,
+        "key biases, value biases into output biases": 2 * (8 + 8),
+        "uniform shift into both norms of each layer": 2 * (8 + 1 + 10 + 1),
+        "bias of the attention norm into intermediate and output biases": 2 * 8,
+        "annihilated direction of the intermediate layers": 2 * 10,
+        "bias of the embedding norm and of layer 0 into the next q, k, v and output biases": 2 * 8,
+        "annihilated directions of q, k, v": 2 * 3 * 8,
+        "uniform shift of each token, position, type": 11 + 6 + 1,
+        "tokens against positions against the type, less their uniform parts": 2 * 8 - 2,
+    },
     [
         permutation(
             10,
@@ -130,6 +157,7 @@ def hf_llama() -> Built:
         ),
     ],
     vocabulary=11,
+    beyond={"the row of the second token type, never asked for": 8},
     **HF,
 )
 def hf_bert() -> Built:
@@ -142,13 +170,20 @@ def hf_bert() -> Built:
         intermediate_size=10,
         max_position_embeddings=6,
         type_vocab_size=2,
+        pad_token_id=None,
+        layer_norm_eps=1e-5,  # the default, 1e-12, is rounding: scalings into the norms look exact
     )
     model = hf.BertModel(config, add_pooling_layer=False)
     return Logits(model, "last_hidden_state"), torch.randint(11, (2, 6))
 
 
 @entry(
-    None,
+    {
+        "GL(4) of each head, QK and VO, three attentions": 3 * 4 * 16,
+        "uniform shift of each head's position scores": 2 * 2,
+        "R+ of each ReLU unit": 2 * 10,
+        "norm weights against their readers; not the decoder's last, its reader is tied": 6 * 8,
+    },
     [
         permutation(
             10,
@@ -168,6 +203,7 @@ def hf_bert() -> Built:
         ),
     ],
     vocabulary=11,
+    beyond={"one bucket of each position table is out of reach for short inputs": 2 * 2},
     **HF,
 )
 def hf_t5() -> Built:
@@ -192,11 +228,13 @@ def hf_t5() -> Built:
     [
         permutation(8, "model.vit.embeddings.patch_embeddings.projection.weight", "model.classifier.weight"),
     ],
+    measured=338,
     **HF,
 )
 def hf_vit() -> Built:
     hf = load("transformers")
     config = hf.ViTConfig(
+        layer_norm_eps=1e-5,
         hidden_size=8,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -207,19 +245,3 @@ def hf_vit() -> Built:
         num_labels=3,
     )
     return Logits(hf.ViTForImageClassification(config)), torch.randn(2, 1, 8, 8)
-
-
-@entry(None, [], requires="timm", plateaus=False)
-def timm_resnet() -> Built:
-    timm = load("timm")
-    model = timm.create_model("resnet10t", num_classes=4, in_chans=1)
-    return model, torch.randn(2, 1, 32, 32)
-
-
-@entry(None, [], requires="timm", plateaus=False)
-def timm_convnext() -> Built:
-    timm = load("timm")
-    model = timm.create_model(
-        "convnext_atto", num_classes=4, in_chans=1, depths=(1, 1, 1, 1), dims=(4, 8, 8, 12)
-    )
-    return model, torch.randn(2, 1, 32, 32)

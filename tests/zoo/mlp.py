@@ -4,7 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._entry import Built, Lambda, entry, linear, orthogonal, permutation, scaling, sign, translation
+from zoo._entry import (
+    Built,
+    Lambda,
+    entry,
+    leaky,
+    linear,
+    orthogonal,
+    permutation,
+    scaling,
+    sign,
+    translation,
+)
 
 HIDDEN = ("0.weight", "0.bias", "2.weight")  # of Linear, activation, Linear
 
@@ -35,11 +46,13 @@ HOMOGENEOUS = {
     "signed_square": lambda: Lambda(lambda x: x * x.abs()),
 }
 EVEN_OR_ODD = {"abs", "square", "cube", "signed_square"}
+MORE = {"square": {"five squares of affine maps of R^3: a quadratic map is such a sum in more ways": 1}}
 for _name, _make in HOMOGENEOUS.items():
     entry(
         {"R+ of each hidden unit: the activation is homogeneous of some degree": 5},
         [scaling(5, *HIDDEN), permutation(5, *HIDDEN)]
         + ([sign(5, "0.weight", "0.bias")] if _name in EVEN_OR_ODD else []),
+        beyond=MORE.get(_name),
         name=f"mlp_{_name}",
     )(lambda make=_make: two_layer(make()))
 
@@ -78,7 +91,11 @@ ODD = {
 }
 for _name, _make in ODD.items():
     _found = [permutation(5, *HIDDEN)] + ([] if "handwritten" in _name else [sign(5, *HIDDEN)])
-    entry({}, _found, name=f"mlp_{_name}")(lambda make=_make: two_layer(make()))
+    # The Jacobian does not see the jumps of hardshrink; between them it is linear.
+    _blind = 5 if _name == "hardshrink" else None
+    entry({}, _found, scale=6.0 if "hard" in _name else 1.5, measured=_blind, name=f"mlp_{_name}")(
+        lambda make=_make: two_layer(make())
+    )
 
 EVEN = {"cos": torch.cos, "cosh": torch.cosh}
 for _name, _f in EVEN.items():
@@ -106,9 +123,13 @@ NULL_BEYOND = {
     "exp": {"exp(x + t) = e^t exp(x): a bias shift is a scaling of the outgoing column": 5},
 }
 for _name, _make in PLAIN.items():
-    entry({}, [permutation(5, *HIDDEN)], beyond=NULL_BEYOND.get(_name), name=f"mlp_{_name}")(
-        lambda make=_make: two_layer(make())
-    )
+    entry(
+        {},
+        [permutation(5, *HIDDEN)],
+        beyond=NULL_BEYOND.get(_name),
+        scale=24.0 if _name in {"hardswish", "hardsigmoid", "relu6"} else 1.5,  # to reach both flat ends
+        name=f"mlp_{_name}",
+    )(lambda make=_make: two_layer(make()))
 
 
 @entry(
@@ -173,8 +194,9 @@ class Maxout(nn.Module):
 
 
 @entry(
-    {"R+ of each maxout unit, common to its pieces": 4},
+    {"R+ of each maxout unit, common to its pieces": 4, "translation: a maximum moves along": 4},
     [
+        translation("incoming.bias", "outgoing.bias"),
         scaling(4, "incoming.weight", "incoming.bias", "outgoing.weight"),
         permutation(4, "incoming.weight", "incoming.bias", "outgoing.weight"),
         permutation(3, "incoming.weight", "incoming.bias", batch=(4,)),
@@ -190,11 +212,9 @@ def mlp_maxout() -> Built:
 class Gated(nn.Module):
     """down(value(x) * f(gate(x)))"""
 
-    def __init__(self, f, *, bias: bool = True) -> None:  # noqa: ANN001
+    def __init__(self, f, *, i: int = 3, h: int = 5) -> None:  # noqa: ANN001
         super().__init__()
-        self.gate = nn.Linear(3, 5, bias=bias)
-        self.value = nn.Linear(3, 5, bias=bias)
-        self.down = nn.Linear(5, 4, bias=bias)
+        self.gate, self.value, self.down = nn.Linear(i, h), nn.Linear(i, h), nn.Linear(h, 4)
         self.f = f
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,10 +263,10 @@ entry(
     name="gate_reglu",
 )(lambda: (Gated(F.relu), torch.randn(2, 3)))
 entry(
-    {"R+ of each value unit": 5, "R+ of each gate unit": 5},
-    [scaling(5, *VALUE), scaling(5, *GATE), sign(5, *VALUE), sign(5, *GATE), permutation(5, *ALL_GATED)],
+    {"R+ of each value unit": 3, "R+ of each gate unit": 3},
+    [scaling(3, *VALUE), scaling(3, *GATE), sign(3, *VALUE), sign(3, *GATE), permutation(3, *ALL_GATED)],
     name="gate_bilinear",
-)(lambda: (Gated(lambda z: z), torch.randn(2, 3)))
+)(lambda: (Gated(lambda z: z, i=8, h=3), torch.randn(2, 8)))
 
 for _cut in ("chunk", "split", "slice", "view", "interleaved"):
     entry(
@@ -566,15 +586,16 @@ STREAM = ("inp.weight", "inp.bias", "up.weight", "down.weight", "down.bias", "ou
     ],
 )
 def residual_linear_stream() -> Built:
-    return ResidualMLP(F.leaky_relu), torch.randn(2, 5)
+    return ResidualMLP(leaky), torch.randn(2, 5)
 
 
 @entry(
     {"R+ of each stream channel": 4, "R+ of each hidden unit": 6},
     [scaling(4, *STREAM), permutation(4, *STREAM), scaling(6, "up.weight", "up.bias", "down.weight")],
+    scale=4.5,
 )
 def residual_relu_stream() -> Built:
-    return ResidualMLP(F.leaky_relu, stream=F.leaky_relu), torch.randn(2, 5)
+    return ResidualMLP(leaky, stream=leaky), torch.randn(2, 5)
 
 
 @entry({}, [sign(4, *STREAM), permutation(4, *STREAM), sign(6, "up.weight", "up.bias", "down.weight")])
@@ -614,8 +635,8 @@ class DenseMLP(nn.Module):
         self.a, self.b, self.out = nn.Linear(3, 4), nn.Linear(7, 5), nn.Linear(12, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        a = torch.cat([x, F.leaky_relu(self.a(x))], dim=-1)
-        b = torch.cat([a, F.leaky_relu(self.b(a))], dim=-1)
+        a = torch.cat([x, leaky(self.a(x))], dim=-1)
+        b = torch.cat([a, leaky(self.b(a))], dim=-1)
         return self.out(b)
 
 
@@ -723,28 +744,33 @@ def radial_norm_function() -> Built:
 @entry(
     {"O of the hidden layer": 6, "R+ of the whole layer: z / |z| forgets the length": 1},
     [orthogonal(4, *HIDDEN), scaling(1, "0.weight", "0.bias")],
-    beyond={},
 )
 def radial_unit_vector() -> Built:
     return two_layer(Lambda(lambda z: z / z.norm(dim=-1, keepdim=True)), h=4)
 
 
 @entry(
-    {"R+ of the first layer": 6, "GL of the pooled code": 9, "translation of the pooled code": 3},
+    {
+        "R+ of the first layer": 6,
+        "GL of the pooled code": 9,
+        "translation of the pooled code": 3,
+        "R+ of rho": 6,
+    },
     [
         scaling(6, "phi.0.weight", "phi.0.bias", "phi.2.weight"),
         linear(3, "phi.2.weight", "phi.2.bias", "rho.0.weight"),
         translation("phi.2.bias", "rho.0.bias"),
         scaling(6, "rho.0.weight", "rho.0.bias", "rho.2.weight"),
     ],
-    beyond={},
+    scale=4.5,
+    seed=1,
 )
 def deep_sets() -> Built:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.phi = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(), nn.Linear(6, 3))
-            self.rho = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(), nn.Linear(6, 4))
+            self.phi = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.3), nn.Linear(6, 3))
+            self.rho = nn.Sequential(nn.Linear(3, 6), nn.LeakyReLU(0.3), nn.Linear(6, 4))
 
         def forward(self, x: Tensor) -> Tensor:
             return self.rho(self.phi(x).mean(1))
@@ -918,7 +944,7 @@ def embedding_tied() -> Built:
             self.emb, self.a, self.b = nn.Embedding(7, 3), nn.Linear(3, 6), nn.Linear(6, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            h = self.b(F.leaky_relu(self.a(self.emb(x).sum(1)), 0.3))
+            h = self.b(leaky(self.a(self.emb(x).sum(1))))
             return F.linear(h, self.emb.weight)
 
     return Net(), torch.randint(7, (2, 3))
@@ -930,20 +956,20 @@ def embedding_tied() -> Built:
         orthogonal(3, "emb.weight", "a.weight", "b.weight", "b.bias"),
         scaling(6, "a.weight", "a.bias", "b.weight"),
     ],
-    vocabulary=7,
+    vocabulary=20,
 )
 def embedding_tied_residual() -> Built:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.emb, self.a, self.b = nn.Embedding(7, 3), nn.Linear(3, 6), nn.Linear(6, 3)
+            self.emb, self.a, self.b = nn.Embedding(20, 3), nn.Linear(3, 6), nn.Linear(6, 3)
 
         def forward(self, x: Tensor) -> Tensor:
             h = self.emb(x)
-            h = h + self.b(F.leaky_relu(self.a(h), 0.3)).mean(1, keepdim=True)
+            h = h + self.b(leaky(self.a(h))).mean(1, keepdim=True)
             return F.linear(h, self.emb.weight)
 
-    return Net(), torch.randint(7, (2, 3))
+    return Net(), torch.randint(20, (2, 3))
 
 
 @entry(
@@ -968,7 +994,7 @@ def embedding_token_position() -> Built:
             self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 4)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.b(F.leaky_relu(self.a(self.tok_emb(x) + self.pos_emb), 0.3))
+            return self.b(leaky(self.a(self.tok_emb(x) + self.pos_emb)))
 
     return Net(), torch.randint(7, (2, 4))
 
@@ -991,13 +1017,81 @@ def weight_norm() -> Built:
 @entry(
     {
         "v is read by direction: R+ of each row of both layers": 5 + 4,
-        "R+ of the hidden units is lost in the second v's": 0,
     },
     [
-        scaling(5, "0.parametrizations.weight.original1"),
+        scaling(None, "0.parametrizations.weight.original1"),
+        scaling(None, "2.parametrizations.weight.original1"),
         permutation(5, "0.bias", "2.parametrizations.weight.original1"),
     ],
+    beyond={"R+ of the hidden units: columns of the second v, then g2 by the change of its row lengths": 5},
 )
 def weight_norm_both() -> Built:
     wn = nn.utils.parametrizations.weight_norm
     return nn.Sequential(wn(nn.Linear(3, 5)), nn.ReLU(), wn(nn.Linear(5, 4))), torch.randn(2, 3)
+
+
+@entry(
+    {"R+ of the modulated features against the factors": 5, "R+ after modulation, factors and offsets": 5},
+    [
+        scaling(5, "features.weight", "features.bias", "gamma.weight", "gamma.bias"),
+        scaling(5, "gamma.weight", "gamma.bias", "beta.weight", "beta.bias", "out.weight"),
+        sign(5, "features.weight", "features.bias", "gamma.weight", "gamma.bias"),
+        permutation(5, "features.weight", "gamma.weight", "beta.weight", "out.weight"),
+    ],
+    beyond={"features.bias += t, the offsets -= t * the factors, row by row": 5},
+)
+def film() -> Built:
+    """Feature-wise modulation by a condition: leaky(gamma(c) * h(x) + beta(c))."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.out = nn.Linear(3, 5), nn.Linear(5, 4)
+            self.gamma, self.beta = nn.Linear(2, 5), nn.Linear(2, 5)
+
+        def forward(self, x: Tensor, c: Tensor) -> Tensor:
+            return self.out(leaky(self.gamma(c) * self.features(x) + self.beta(c)))
+
+    return Net(), (torch.randn(2, 3), torch.randn(2, 2))
+
+
+@entry(
+    {"R+ of each hidden unit": 5, "temperature against the last layer": 1},
+    [
+        scaling(5, *(f"net.{slot}" for slot in HIDDEN)),
+        scaling(1, "net.2.weight", "net.2.bias", "temperature"),
+    ],
+    seed=1,
+)
+def learned_temperature() -> Built:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.temperature = two_layer(nn.LeakyReLU(0.3))[0], nn.Parameter(torch.ones(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sigmoid(self.net(x) / self.temperature)
+
+    return Net(), torch.randn(2, 3)
+
+
+@entry(
+    {"R+ of each hidden unit": 5, "the branch's factor against its last layer": 1},
+    [
+        scaling(5, *(f"branch.{slot}" for slot in HIDDEN)),
+        scaling(1, "branch.2.weight", "branch.2.bias", "alpha"),
+    ],
+)
+def rezero() -> Built:
+    """x + alpha f(x) on a raw stream."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layers = [nn.Linear(3, 5), nn.LeakyReLU(0.3), nn.Linear(5, 3)]
+            self.branch, self.alpha = nn.Sequential(*layers), nn.Parameter(torch.ones(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.alpha * self.branch(x)
+
+    return Net(), torch.randn(2, 3)

@@ -113,6 +113,7 @@ def unit_threshold() -> Built:
     {},
     [permutation(5, "inp.weight", "inp.bias", "out.weight")],
     not_group=[("PositiveScaling", "inp.weight")],
+    scale=4.5,
 )
 def unit_clamp() -> Built:
     """clamp(-1, 2): saturates at fixed values."""
@@ -146,7 +147,7 @@ def input_scaled() -> Built:
 
 
 @entry({}, rigid=("0.weight", "0.bias"))
-def sorted_against_weights() -> Built:
+def output_units() -> Built:
     """Output units themselves: nothing behind them could compensate."""
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh()), torch.randn(X)
 
@@ -193,7 +194,7 @@ def doubled_bias() -> Built:
     return Net(), torch.randn(X)
 
 
-@entry({"a parameter that the forward pass never uses": 4}, [], plateaus=True)
+@entry({"a parameter that the forward pass never uses": 4}, [])
 def unused_parameter() -> Built:
     class Net(nn.Module):
         def __init__(self) -> None:

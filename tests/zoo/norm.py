@@ -4,7 +4,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._entry import Built, Lambda, entry, linear, orthogonal, permutation, scaling, sign, translation
+from zoo._entry import (
+    Built,
+    Lambda,
+    entry,
+    leaky,
+    linear,
+    orthogonal,
+    permutation,
+    scaling,
+    sign,
+    translation,
+)
 
 IN, OUT = ("0.weight", "0.bias"), ("2.weight",)
 
@@ -70,12 +81,11 @@ def batchnorm_train_not_affine() -> Built:
 
 
 @entry(
-    {"R+ of each unit; the fixed statistics are constants: bias follows": 0},
+    {"R+ of each unit: row and (bias - mean) by s, outgoing by 1/s; the bias follows the fixed mean": 5},
     [permutation(5, "0.weight", "0.bias", "3.weight")],
-    beyond={"W row s, b - mean by s, outgoing by 1/s: R+ of (z - mean), an affine action on the bias": 5},
 )
 def batchnorm_eval_not_affine() -> Built:
-    return batchnorm(nn.ReLU(), affine=False)
+    return batchnorm(nn.LeakyReLU(0.3), affine=False)
 
 
 @entry(
@@ -204,7 +214,6 @@ def layernorm_handwritten() -> Built:
     {"a bias common to all channels": 1, "R+ of each ReLU channel and position": 0},
     [translation("0.bias"), permutation(4, *IN, "1.weight", "1.bias", "3.weight")],
     approximate={"R+ into the norm": 1},
-    beyond={},
 )
 def layernorm_over_image() -> Built:
     """LayerNorm over (C, H, W) of a convolution, its weight has a spatial shape too."""
@@ -313,18 +322,20 @@ for _name, _make in RMS_NORMS.items():
         RMS_TERMS,
         RMS,
         approximate={"R+ of the whole layer into the norm": 1},
-        plateaus=_name != "cast",
         name=f"rmsnorm_{_name}",
     )(lambda make=_make: (nn.Sequential(nn.Linear(6, 4), make(), nn.Linear(4, 5)), torch.randn(2, 6)))
-for _name, _make in {
-    "without_eps": lambda: RMSNorm(4, eps=0.0),
-    "default_eps": lambda: nn.RMSNorm(4),
-}.items():
-    entry(
-        {**RMS_TERMS, "R+ of the whole layer into the norm (eps is 0, or the rounding unit of float64)": 1},
-        [*RMS, scaling(1, *IN)],
-        name=f"rmsnorm_{_name}",
-    )(lambda make=_make: (nn.Sequential(nn.Linear(6, 4), make(), nn.Linear(4, 5)), torch.randn(2, 6)))
+entry(
+    {**RMS_TERMS, "R+ of the whole layer into the norm: eps is 0": 1},
+    [*RMS, scaling(1, *IN)],
+    name="rmsnorm_without_eps",
+)(lambda: (nn.Sequential(nn.Linear(6, 4), RMSNorm(4, eps=0.0), nn.Linear(4, 5)), torch.randn(2, 6)))
+entry(
+    RMS_TERMS,
+    RMS,
+    beyond={"R+ of the whole layer: the default eps of nn.RMSNorm is the rounding unit": 1},
+    approximate={"R+ of the whole layer into the norm": 1},
+    name="rmsnorm_default_eps",
+)(lambda: (nn.Sequential(nn.Linear(6, 4), nn.RMSNorm(4), nn.Linear(4, 5)), torch.randn(2, 6)))
 
 
 @entry(
@@ -368,7 +379,7 @@ class NormStream(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inp(x)
-        x = x + self.down(F.leaky_relu(self.up(self.norm1(x)), 0.3))
+        x = x + self.down(leaky(self.up(self.norm1(x))))
         return self.out(self.norm2(x))
 
 
@@ -433,6 +444,7 @@ def layernorm_stream() -> Built:
             4, "inp.weight", "norm1.weight", "up.weight", "down.weight", "norm2.weight", "out.weight"
         ),
     ],
+    beyond={"one rotation of both hyperplanes that the diagonal weight of norm1 can follow": 1},
     approximate={"R+ into norm1": 1, "R+ of the stream into norm2": 1},
 )
 def layernorm_post_stream() -> Built:
@@ -441,7 +453,7 @@ def layernorm_post_stream() -> Built:
     class Net(NormStream):
         def forward(self, x: Tensor) -> Tensor:
             x = self.norm1(self.inp(x))
-            return self.out(self.norm2(x + self.down(F.leaky_relu(self.up(x), 0.3))))
+            return self.out(self.norm2(x + self.down(leaky(self.up(x)))))
 
     return Net(nn.LayerNorm), torch.randn(2, 6)
 
@@ -455,7 +467,6 @@ def layernorm_post_stream() -> Built:
     },
     [linear(3, "0.weight", "0.bias", "1.weight"), translation("0.bias", "1.bias"), translation("1.weight")],
     approximate={"R+ into the norm": 1},
-    beyond={},
 )
 def linear_path_into_layernorm() -> Built:
     layers = [nn.Linear(4, 3), nn.Linear(3, 5), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 4)]

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._entry import Built, entry, linear, orthogonal, permutation, scaling, sign, translation
+from zoo._entry import Built, entry, leaky, linear, orthogonal, permutation, scaling, sign, translation
 
 
 class Looped(nn.Module):
@@ -27,7 +27,7 @@ entry(
     {"R+ of each unit, loop.weight by s_i / s_j": 4},
     [scaling(4, *LOOP), permutation(4, *LOOP)],
     name="loop_leaky",
-)(lambda: (Looped(lambda z: F.leaky_relu(z, 0.3)), torch.randn(2, 3)))
+)(lambda: (Looped(leaky), torch.randn(2, 3)))
 entry({}, [sign(4, *LOOP), permutation(4, *LOOP)], name="loop_tanh")(
     lambda: (Looped(torch.tanh), torch.randn(2, 3))
 )
@@ -82,9 +82,17 @@ entry(
 )(lambda: (TiedAutoencoder(lambda z: z), torch.randn(2, 5)))
 
 
-@entry({"R+ of each unit": 6}, [scaling(6, "first.weight", "first.bias"), permutation(6, "first.weight")])
-def tied_square_layers() -> Built:
-    """Two layers of one weight but separate biases, each with its own neighbours."""
+@entry(
+    {"R+ of each unit": 6, "the two factors of each output": 4},
+    [
+        scaling(6, "first.weight", "first.bias", "out_a.weight", "out_b.weight"),
+        permutation(6, "first.weight", "first.bias", "out_a.weight", "out_b.weight"),
+        scaling(4, "out_a.weight", "out_a.bias", "out_b.weight", "out_b.bias"),
+        sign(4, "out_a.weight", "out_a.bias", "out_b.weight", "out_b.bias"),
+    ],
+)
+def shared_first_layer() -> Built:
+    """One layer reads both inputs; two outputs are multiplied."""
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -93,7 +101,7 @@ def tied_square_layers() -> Built:
             self.out_a, self.out_b = nn.Linear(6, 4), nn.Linear(6, 4)
 
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return self.out_a(F.leaky_relu(self.first(x), 0.3)) * self.out_b(F.leaky_relu(self.first(y), 0.3))
+            return self.out_a(leaky(self.first(x))) * self.out_b(leaky(self.first(y)))
 
     return Net(), (torch.randn(2, 3), torch.randn(2, 3))
 
@@ -114,7 +122,7 @@ def two_heads() -> Built:
             self.encoder, self.a, self.b = nn.Linear(3, 5), nn.Linear(5, 2), nn.Linear(5, 4)
 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            h = F.leaky_relu(self.encoder(x), 0.3)
+            h = leaky(self.encoder(x))
             return self.a(h), self.b(h)
 
     return Net(), torch.randn(2, 3)
@@ -130,7 +138,7 @@ def dict_in_dict_out() -> Built:
             self.layer, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
 
         def forward(self, left: Tensor, right: Tensor) -> dict[str, Tensor]:
-            h = F.leaky_relu(self.layer(left), 0.3)
+            h = leaky(self.layer(left))
             return {"sum": self.out(h) + right, "product": self.out(h) * right}
 
     return Net(), {"left": torch.randn(2, 3), "right": torch.randn(2, 2)}
@@ -139,7 +147,6 @@ def dict_in_dict_out() -> Built:
 @entry(
     {"GL of the middle of the tied linear maps: B A and its transpose": 4},
     [linear(2, "a", "b")],
-    beyond={},
 )
 def tied_transposed_product() -> Built:
     """x (B A) then relu, then (B A)^T: the low-rank weight is used twice."""
@@ -170,8 +177,8 @@ def shared_convolution() -> Built:
             self.conv, self.out = nn.Conv2d(2, 3, 3, padding=1), nn.Conv2d(6, 4, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            fine = F.leaky_relu(self.conv(x), 0.3)
-            coarse = F.leaky_relu(self.conv(F.avg_pool2d(x, 2)), 0.3)
+            fine = leaky(self.conv(x))
+            coarse = leaky(self.conv(F.avg_pool2d(x, 2)))
             return self.out(torch.cat([fine, F.interpolate(coarse, scale_factor=2.0)], dim=1))
 
     return Net(), torch.randn(2, 2, 4, 6)
