@@ -121,6 +121,7 @@ class Pass:
         leaves: Blocks of parameters and buffers.
         seen: Spaces of every tensor: a group may vary along an index only if no tensor drops it.
         diagonals: Leaves whose values are used as a diagonal change of basis.
+        gains: Leaves that tensors are multiplied with elementwise.
         rotations: Nodes that may move by rotations only.
     """
 
@@ -130,6 +131,7 @@ class Pass:
         self.leaves: list[Leaf] = []
         self.seen: list[list[Space]] = []
         self.diagonals: set[int] = set()
+        self.gains: set[int] = set()
         self.rotations: list[tuple[Space, Node]] = []
         self._labels = count()
 

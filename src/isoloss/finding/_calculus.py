@@ -158,6 +158,7 @@ def multiply(p: Pass, a: Abstract, b: Abstract, power: Fraction | int = 1) -> Ab
 
     def combine(p: Pass, args: list[Dense], table: list[list[Column]], pending: list):
         x, y = args
+        p.gains.update(t.leaf.index for t in args if t.leaf is not None)
         for column in (c for columns in table for c in columns):
             f, g = column
             if g is not None and g.space is not None and power != 1 and (y.leaf is None or f is None):

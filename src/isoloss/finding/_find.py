@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._pytree import tree_map
 
+from isoloss.finding._rotary import with_phases
 from isoloss.finding._run import interpret
 from isoloss.finding._solve import Solution
 from isoloss.finding._tape import record
+from isoloss.finding._translations import translations
 from isoloss.finding._verify import BROKEN, Verifier
 from isoloss.finding._world import copy_in_float64, settings
 from isoloss.symmetry import Symmetries, Symmetry
@@ -80,17 +82,28 @@ def find(
         )
     run, notes = interpret(tape, tensors.keys())
     del tape
-    found = Solution(run).symmetries()
+    solution = Solution(run)
+    verifier = Verifier(twin, args, kwargs, tensors, seed)
+    found = solution.symmetries()
+    guesses = [*(phase for _, phase in with_phases(found)), *translations(solution, verifier)]
+    likely, _ = verifier.verified(guesses)
+    halves = {id(half) for half, phase in with_phases(found) if any(_same(phase, s) for s in likely)}
+    found = [s for s in found if id(s) not in halves]
     if verify:
-        verifier = Verifier(twin, args, kwargs, tensors, seed)
         found, failed = verifier.verified(found)
         notes += [f"{note}; it is not a symmetry here" for note in failed]
+    found += likely
+    if verify:
         if verify == "full":
             found, vacuous = _controlled(verifier, found)
             notes += vacuous
     for note in notes:
         log.info("left out: %s", note)
     return Symmetries(found, model, notes)
+
+
+def _same(a: Symmetry, b: Symmetry) -> bool:
+    return a.group == b.group and a.slots == b.slots
 
 
 def _controlled(verifier: Verifier, found: list[Symmetry]) -> tuple[list[Symmetry], list[str]]:

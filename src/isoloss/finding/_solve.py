@@ -24,12 +24,13 @@ class Solution:
         leaves: The blocks that an op reads.
         occurrences: Where each space occurs in them.
         local: For each space, those along which its group element may vary.
+        held: Blocks that the example inputs do not reach.
     """
 
     def __init__(self, p: Pass):
         self.p = p
         self.leaves = [leaf for leaf in p.leaves if leaf.used or _follow_sibling(p, leaf)]
-        _hold_unconstrained(p, self.leaves)
+        self.held = _hold_unconstrained(p, self.leaves)
         self.occurrences: dict[Space, list[Occurrence]] = {}
         for leaf in self.leaves:
             for position, f in enumerate(leaf.factors):
@@ -239,8 +240,9 @@ def _of_axis(leaf: Leaf, axis: int) -> list[int]:
     return list(range(start, start + len(leaf.block.factors[axis])))
 
 
-def _hold_unconstrained(p: Pass, leaves: list[Leaf]) -> None:
+def _hold_unconstrained(p: Pass, leaves: list[Leaf]) -> set[int]:
     """A weight that only ever met zeros (a recurrent one, on a sequence of length one) stays put."""
+    held: set[int] = set()
     uses = Counter(f.space.root() for leaf in leaves for f in leaf.factors if f.space is not None)
     for leaf in leaves:
         for f in leaf.factors:
@@ -253,7 +255,9 @@ def _hold_unconstrained(p: Pass, leaves: list[Leaf]) -> None:
                 form = {(leaf.index, tuple(g.label for g in leaf.factors)): Fraction(1)}
                 p.scale.demand(dict(form))
                 p.sign.demand(dict(form))
+                held.add(leaf.index)
                 break
+    return held
 
 
 def _local(p: Pass, spaces: Iterable[Space]) -> dict[Space, list[Space]]:

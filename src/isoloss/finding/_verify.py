@@ -42,14 +42,16 @@ class Verifier:
         self.random = torch.Generator().manual_seed(seed)
         self._references: dict[bool, list[Tensor]] = {}
         before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
-        self._perturb()
+        self.perturb()
         if before is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
             for n, t in tensors.items():
                 t.copy_(before[n])
             self._references.clear()
 
     @torch.no_grad()
-    def _perturb(self) -> None:
+    def perturb(self) -> None:
+        """Move to another generic point."""
+        self._references.clear()
         for name, t in self.tensors.items():
             noise = torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device)
             if name.endswith("running_var"):

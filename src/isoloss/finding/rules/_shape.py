@@ -1,6 +1,7 @@
 """Views, permutations, concatenations and slices."""
 
 from isoloss.finding._abstract import Misfit
+from isoloss.finding._calculus import add
 from isoloss.finding._shape import (
     cat,
     common,
@@ -201,3 +202,16 @@ def triangular(c: Context, x, _diagonal=0):
     for axis in (rank - 2, rank - 1):
         x = told_apart(p, x, axis, x.shape[axis])
     return x
+
+
+@rule("aten::view_as_complex")
+def as_complex(c: Context, x):
+    """Real and imaginary part must scale alike; they are one tensor from here on."""
+    p, axis = c.pass_, len(x.shape) - 1
+    return add(p, [select(p, x, axis, 0), select(p, x, axis, 1)])
+
+
+@rule("aten::view_as_real", "aten::_view_as_real")
+def as_real(c: Context, x):
+    p, axis = c.pass_, len(x.shape)
+    return expand(p, unsqueeze(p, x, axis), (*x.shape, 2))

@@ -1,0 +1,362 @@
+"""Translations: shifts of parameters that a network does not see.
+
+A bias slides along a linear path into the next bias; a softmax or a LayerNorm does not see a uniform shift; what a
+LayerNorm has annihilated, its readers may add; a low-rank branch moves into the weight beside it; keys need no
+bias. Each is a linear relation among small *columns*: gradients of parameter blocks, summed along an axis or passed
+through another weight. Columns that share an index set are stacked over random points, and their relations read off.
+
+References:
+    Dissertation, Example 1.2.2 (translations of linear paths) and Example 1.2.8 (softmax); the others are listed in
+    docs/catalogue.md with their derivation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+
+import torch
+from torch import Tensor
+
+from isoloss.finding._abstract import Leaf
+from isoloss.finding._gradients import random_gradients
+from isoloss.finding._solve import Solution
+from isoloss.finding._space import Level, Space
+from isoloss.finding._verify import Verifier
+from isoloss.groups import Translation
+from isoloss.symmetry import Operand, Shift, Symmetry
+
+Key = tuple[Space, ...]
+Values = dict[str, Tensor]
+Move = tuple[Leaf, str, tuple[tuple[Leaf, int], ...], float]
+# A gradient in float64 carries some thirteen digits; a relation that holds to nine is not an accident.
+ZERO = 1e-9
+# Relations among so many columns are told from accidents by at least so many more rows.
+MARGIN = 6
+# Two columns are one if they agree to this, relative to their size: lstsq squares the condition of the columns.
+SAME = 1e-7
+# A gradient this much smaller than the largest is rounding.
+NOTHING = 1e-13
+# Random points at the most; relations that need more are not looked for.
+MOST = 32
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(eq=False)
+class Column:
+    """A family of directions in parameter space, indexed by spaces, and its inner products with a gradient.
+
+    Attributes:
+        key: The index spaces of the translation.
+        moves: For each block that moves: leaf, equation, operands, factor.
+        whole: Do they shift one block by anything whatever?
+        alone: Is it invisible or nothing, in no relation with others?
+    """
+
+    key: Key
+    moves: list[Move]
+    whole: bool = False
+    alone: bool = False
+
+    @property
+    def leaf(self) -> Leaf:
+        """The first block that moves."""
+        return self.moves[0][0]
+
+    def of(self, tensors: Values, gradients: Values) -> Tensor:
+        """Inner products of a gradient with the directions, shape of the key."""
+        total = torch.zeros((), dtype=torch.float64)
+        for leaf, equation, operands, factor in self.moves:
+            inputs, output = equation.split("->")
+            index, *rest = inputs.split(",")
+            g = leaf.block.view(gradients[leaf.name])
+            blocks = [o.block.view(tensors[o.name]) ** power for o, power in operands]
+            total = total + factor * torch.einsum(",".join([output, *rest]) + "->" + index, g, *blocks)
+        return total
+
+
+    def size(self, tensors: Values, gradients: Values) -> float:
+        """What the inner products would be like if nothing cancelled."""
+        return sum(
+            float(leaf.block.view(gradients[leaf.name]).norm())
+            * prod(float((o.block.view(tensors[o.name]) ** power).norm()) for o, power in operands)
+            for leaf, _, operands, _ in self.moves
+        )
+
+    def shifts(self, factor: float) -> Iterator[Shift]:
+        """Its directions as shifts, times a factor."""
+        for leaf, equation, operands, own in self.moves:
+            inputs, output = equation.split("->")
+            index, *rest = inputs.split(",")
+            equation = ",".join([index or "z", *rest]) + "->" + output
+            passed = tuple(Operand(o.name, o.block, power) for o, power in operands)
+            yield Shift(leaf.name, leaf.block, equation, passed, _plain(own * factor))
+
+
+def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
+    """All translations of the catalogue.
+
+    Args:
+        solution: Spaces and parameter blocks.
+        verifier: The copy of the model, which is moved to other points on the way.
+    """
+    columns = list(_Columns(solution).all())
+    groups: dict[Key, list[int]] = {}
+    for i, column in enumerate(columns):
+        groups.setdefault(column.key, []).append(i)
+    rows: list[list[Tensor]] = []
+    invisible = set(range(len(columns)))
+    for _ in range(_draws(groups)):
+        drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
+        if drawn is None:
+            return []
+        rows.append(drawn[0])
+        invisible &= drawn[1]
+    whole = {columns[i].leaf.index for i in invisible if columns[i].whole}
+    found = [
+        _symmetry(columns, {i: 1.0})
+        for i in sorted(invisible)
+        if columns[i].whole or columns[i].alone or columns[i].leaf.index not in whole
+    ]
+    direct: list[dict[int, float]] = []
+    for key, members in sorted(groups.items(), key=lambda item: -len(item[0])):
+        members = [i for i in members if i not in invisible and not columns[i].alone]
+        if len(members) < 2 or len(rows) * prod(s.size for s in key) < len(members) + MARGIN:
+            continue
+        stacked = torch.stack([torch.cat([r[i].flatten() for r in rows]) for i in members], 1)
+        for relation in relations(stacked):
+            named = {members[k]: c for k, c in relation.items()}
+            if _implied(columns, named, direct):
+                continue
+            found.append(_symmetry(columns, named))
+            if all(columns[i].whole for i in named):
+                direct.append({columns[i].leaf.index: c for i, c in named.items()})
+    return found
+
+
+def relations(columns: Tensor) -> Iterator[dict[int, float]]:
+    """Each column that is a combination of the independent ones before it, as the combination that vanishes.
+
+    Args:
+        columns: Shape (rows, columns).
+    """
+    norms = columns.norm(dim=0)
+    unit = columns / norms
+    basis: list[int] = []
+    frame = columns.new_zeros(columns.shape[0], 0)
+    for k in range(columns.shape[1]):
+        rest = unit[:, k] - frame @ (frame.T @ unit[:, k])
+        rest = rest - frame @ (frame.T @ rest)
+        if float(rest.norm()) > SAME:
+            frame = torch.cat([frame, (rest / rest.norm())[:, None]], 1)
+            basis.append(k)
+            continue
+        if not basis:
+            continue
+        fit = torch.linalg.lstsq(unit[:, basis], unit[:, k], driver="gelsd").solution
+        chosen = [j for j, c in enumerate(fit.tolist()) if abs(c) > SAME]
+        fit = torch.linalg.lstsq(columns[:, [basis[j] for j in chosen]], columns[:, k], driver="gelsd").solution
+        yield {k: 1.0} | {basis[j]: -c for j, c in zip(chosen, fit.tolist(), strict=True)}
+
+
+def _measure(columns: list[Column], tensors: Values, gradients: Values) -> tuple[list[Tensor], set[int]]:
+    largest = max((float(g.abs().max()) for g in gradients.values() if g.numel()), default=0.0)
+    values = [c.of(tensors, gradients) for c in columns]
+    small = set()
+    for i, (column, value) in enumerate(zip(columns, values, strict=True)):
+        size = column.size(tensors, gradients)
+        if size <= NOTHING * largest or float(value.norm()) <= ZERO * size:
+            small.add(i)
+    return values, small
+
+
+def _draws(groups: dict[Key, list[int]]) -> int:
+    wanted = [-(-(len(m) + MARGIN) // max(prod(s.size for s in key), 1)) for key, m in groups.items() if len(m) > 1]
+    return min(max([2, *wanted]), MOST)
+
+
+def _implied(columns: list[Column], relation: dict[int, float], direct: list[dict[int, float]]) -> bool:
+    """Blocks summed, or passed through one weight, that cancel anyway because the blocks do."""
+    if any(columns[i].whole for i in relation):
+        return False
+    if len({tuple(o.index for o, _ in columns[i].moves[0][2]) for i in relation}) > 1:
+        return False
+    mine = {columns[i].leaf.index: c for i, c in relation.items()}
+    for known in direct:
+        if known.keys() == mine.keys():
+            ratios = [mine[k] / known[k] for k in known]
+            if max(ratios) - min(ratios) <= SAME * abs(ratios[0]):
+                return True
+    return False
+
+
+def _symmetry(columns: list[Column], relation: dict[int, float]) -> Symmetry:
+    key = columns[next(iter(relation))].key
+    ordered = sorted(relation.items())
+    unit = ordered[0][1]
+    shifts = tuple(s for i, c in ordered for s in columns[i].shifts(c / unit))
+    sizes = tuple(s.size for s in key)
+    return Symmetry(Translation(sizes[-1] if sizes else 1), shifts, sizes[:-1], "translation")
+
+
+def _plain(c: float) -> Fraction | float:
+    simple = Fraction(c).limit_denominator(64)
+    return simple if abs(float(simple) - c) <= SAME * abs(c) else c
+
+
+class _Columns:
+    """The catalogue: every direction that a translation may be made of."""
+
+    def __init__(self, solution: Solution):
+        self.leaves = [x for x in solution.leaves if x.index not in solution.held and x.factors]
+        self.gains = [x for x in self.leaves if x.index in solution.p.gains and len(x.cells) == 1]
+        self.vectors = [x for x in self.leaves if len(x.cells) == 1]
+        self.by_roots: dict[Key, list[Leaf]] = {}
+        for x in self.vectors:
+            self.by_roots.setdefault(tuple(_roots(x)), []).append(x)
+
+    def all(self) -> Iterator[Column]:
+        """Every column."""
+        yield from self.shifts()
+        yield from self.sums()
+        yield from self.readings()
+        yield from self.passages()
+        yield from self.branches()
+
+    def shifts(self) -> Iterator[Column]:
+        """A block shifted by anything: biases; and weights beside which another stands."""
+        sharing: dict[Key, int] = {}
+        for x in self.leaves:
+            sharing[_sorted(_roots(x))] = sharing.get(_sorted(_roots(x)), 0) + 1
+        inner = {r for b, a, _, r in self._branches() for r in (_sorted(_roots(b)), _sorted(_roots(a)))}
+        for x in self.leaves:
+            key = _sorted(_roots(x))
+            if len(x.cells) == 1 or sharing[key] > 1 or key in inner:
+                yield self._column(x, range(len(x.factors)), whole=True)
+
+    def sums(self) -> Iterator[Column]:
+        """A block shifted uniformly along one factor, or one axis (softmax, LayerNorm, token and position tables)."""
+        for x in self.leaves:
+            cuts = {(i,) for i in range(len(x.factors))}
+            cuts |= {tuple(_positions(x, axis)) for axis in range(len(x.cells)) if _positions(x, axis)}
+            for summed in sorted(cuts):
+                yield self._column(x, [i for i in range(len(x.factors)) if i not in summed])
+
+    def readings(self) -> Iterator[Column]:
+        """What a weighted LayerNorm has annihilated, added by a reader: W += v (1/w)^T, b -= v (1/w)^T beta."""
+        for x in self.leaves:
+            for axis in range(min(len(x.cells), 2)) if len(x.cells) > 1 else ():
+                roots = _roots(x, axis)
+                for gain in (g for g in self.gains if _roots(g) == roots):
+                    yield from self._reading(x, axis, gain)
+
+    def _reading(self, x: Leaf, axis: int, gain: Leaf) -> Iterator[Column]:
+        letters, read = _letters(x), _positions(x, axis)
+        index = [i for i in range(len(x.factors)) if i not in read]
+        along = "".join(letters[i] for i in read)
+        keys, names = self._index(x, index)
+        moves: list[Move] = [(x, f"{names},{along}->{letters}", ((gain, -1),), 1.0)]
+        shifts = [v for v in self.by_roots.get(tuple(_roots(gain)), []) if _beside(v, gain) and v is not gain]
+        if shifts:
+            biases = self._biases(x, 1 - axis)
+            if not biases or len(x.cells) > 2:
+                return
+            out = "".join(letters[i] for i in _positions(x, 1 - axis))
+            moves.append((biases[0], f"{names},{along},{along}->{out}", ((shifts[0], 1), (gain, -1)), -1.0))
+        yield Column(keys, moves, alone=True)
+
+    def passages(self) -> Iterator[Column]:
+        """The bias behind a weight, shifted by what a translation becomes when it passes through the weight."""
+        for x in self.leaves:
+            for axis in range(min(len(x.cells), 2)) if len(x.cells) > 1 else ():
+                letters, out, into = _letters(x), _positions(x, axis), _positions(x, 1 - axis)
+                if not into:
+                    continue
+                alive = [i for i in into if _roots(x)[i].level > Level.RIGID]
+                for index in [into] if alive in ([], into) else [into, alive]:
+                    keys, names = self._index(x, index)
+                    for bias in self._biases(x, axis):
+                        end = "".join(letters[i] for i in out)
+                        yield Column(keys, [(bias, f"{names},{letters}->{end}", ((x, 1),), 1.0)])
+
+    def branches(self) -> Iterator[Column]:
+        """A weight beside a product of two: what either of the two gains, it gives up."""
+        for b, a, w, _ in self._branches():
+            o, r = _sides(b, a)
+            i, _ = _sides(a, b)
+            names = dict(zip((o, r, i), "ori", strict=True))
+            of_b, of_a, of_w = ("".join(names[s] for s in _roots(x)) for x in (b, a, w))
+            for moved, other, of_moved, of_other in ((b, a, of_b, of_a), (a, b, of_a, of_b)):
+                key = _sorted(_roots(moved))
+                index = "".join(names[s] for s in key)
+                assert len(of_moved) == len(index)
+                yield Column(key, [(w, f"{index},{of_other}->{of_w}", ((other, 1),), 1.0)])
+
+    def _branches(self) -> Iterator[tuple[Leaf, Leaf, Leaf, Space]]:
+        matrices = [x for x in self.leaves if len(x.factors) == 2 and len(x.cells) == 2 and len(set(_roots(x))) == 2]
+        by_space: dict[Space, list[Leaf]] = {}
+        by_pair: dict[Key, list[Leaf]] = {}
+        for x in matrices:
+            by_pair.setdefault(_sorted(_roots(x)), []).append(x)
+            for s in _roots(x):
+                by_space.setdefault(s, []).append(x)
+        for r, users in by_space.items():
+            if r.level != Level.LINEAR or len(users) != 2:
+                continue
+            b, a = users
+            ends = [s for x in users for s in _roots(x) if s is not r]
+            if len(set(ends)) == 2:
+                for w in by_pair.get(_sorted(ends), []):
+                    yield b, a, w, r
+
+    def _biases(self, x: Leaf, axis: int) -> list[Leaf]:
+        """One-dimensional parameters along an axis of a weight: those of its own module, else the few that fit."""
+        fitting = self.by_roots.get(tuple(_roots(x, axis)), []) if axis < len(x.cells) else []
+        own = [v for v in fitting if _beside(v, x)]
+        # In a fused layer, the bias of the same rows.
+        rows = (x.block.start[axis : axis + 1], x.block.factors[axis : axis + 1])
+        exactly = [v for v in own if (v.block.start, v.block.factors) == rows]
+        return exactly or own or (fitting if len(fitting) <= 4 else [])
+
+    def _column(self, x: Leaf, index, whole: bool = False) -> Column:
+        keys, names = self._index(x, list(index))
+        return Column(keys, [(x, f"{names}->{_letters(x)}", (), 1.0)], whole)
+
+    def _index(self, x: Leaf, positions: list[int]) -> tuple[Key, str]:
+        roots, letters = _roots(x), _letters(x)
+        if len({roots[i] for i in positions}) == len(positions):
+            positions = sorted(positions, key=lambda i: roots[i].serial)
+        return tuple(roots[i] for i in positions), "".join(letters[i] for i in positions)
+
+
+def _roots(x: Leaf, axis: int | None = None) -> list[Space]:
+    positions = range(len(x.factors)) if axis is None else _positions(x, axis)
+    return [x.factors[i].space.root() for i in positions]  # type: ignore[union-attr]
+
+
+def _positions(x: Leaf, axis: int) -> list[int]:
+    start = sum(len(x.block.factors[a]) for a in range(axis))
+    return list(range(start, start + len(x.block.factors[axis])))
+
+
+def _letters(x: Leaf) -> str:
+    return LETTERS[: len(x.factors)]
+
+
+def _sorted(roots: list[Space]) -> Key:
+    return tuple(sorted(roots, key=lambda s: s.serial)) if len(set(roots)) == len(roots) else tuple(roots)
+
+
+def _sides(x: Leaf, other: Leaf) -> tuple[Space, Space]:
+    """The space of x that the other does not have, and the one that it has."""
+    shared = set(_roots(x)) & set(_roots(other))
+    (alone,) = [s for s in _roots(x) if s not in shared]
+    (both,) = [s for s in _roots(x) if s in shared]
+    return alone, both
+
+
+def _beside(x: Leaf, y: Leaf) -> bool:
+    """Are two parameters of one module?"""
+    return x.name.rpartition(".")[0] == y.name.rpartition(".")[0]
