@@ -25,7 +25,7 @@ for _d, _conv in ((1, nn.ConvTranspose1d), (2, nn.ConvTranspose2d), (3, nn.ConvT
     entry(UNITS, [scaling(4, *HIDDEN), permutation(4, *HIDDEN)], name=f"conv_transpose{_d}d")(
         lambda d=_d, conv=_conv: (
             nn.Sequential(conv(2, 4, 2, stride=2), nn.LeakyReLU(0.3), conv(4, 3, 2)),
-            torch.randn(2, 2, *(4, 3, 2)[:d]),
+            torch.randn(2, 2, *(3, 2, 1)[:d]),
         )
     )
 
