@@ -1,7 +1,7 @@
 """The sum of squares of two layers that meet, as a function of the invertible matrix between them."""
 
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, sqrt
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ class Pair:
 
 
 def _descend(pair: Pair, s: Tensor, radius: float, steps: int = 50) -> Tensor:
-    low, high = torch.exp(torch.tensor([-2 * radius, 2 * radius])).tolist()
+    low, high = exp(-2 * radius), exp(2 * radius)
 
     def clip(s: Tensor) -> Tensor:
         return _function(s, lambda x: x.clamp(low, high))

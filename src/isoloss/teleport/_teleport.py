@@ -135,7 +135,7 @@ class Teleport:
                 self.step()
                 return loss
 
-            return (args[0], backward_then_jump), {k: v for k, v in kwargs.items() if k != "closure"}
+            return (optimizer, backward_then_jump), {k: v for k, v in kwargs.items() if k != "closure"}
 
         return self.optimizer.register_step_pre_hook(before)
 

@@ -1,0 +1,50 @@
+import pickle
+
+import pytest
+
+from isoloss.teleport import always, at, every, first
+
+
+def steps(schedule, n=12):
+    return [step for step in range(n) if schedule(step)]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (always, list(range(12))),
+        (every(5), [0, 5, 10]),
+        (every(5, until=10), [0, 5]),
+        (every(5, until=0), []),
+        (at(3), [3]),
+        (at(1, 4), [1, 4]),
+        (at([1, 4], 7), [1, 4, 7]),
+        (at(range(2, 4)), [2, 3]),
+        (at(), []),
+        (first(2), [0, 1]),
+        (first(2, per_epoch=5), [0, 1, 5, 6, 10, 11]),
+        (first(0), []),
+    ],
+    ids=str,
+)
+def test_a_schedule_names_its_steps(schedule, expected):
+    assert steps(schedule) == expected
+
+
+@pytest.mark.parametrize("schedule", [always, every(5), at(1, 2), first(2, per_epoch=5)], ids=str)
+def test_schedules_travel_to_other_processes(schedule):
+    assert steps(pickle.loads(pickle.dumps(schedule))) == steps(schedule)
+
+
+def test_schedules_print_as_they_are_written():
+    assert repr(every(100, until=400)) == "every(n=100, until=400)"
+    assert repr(first(2)) == "first(k=2, per_epoch=None)"
+
+
+def test_bad_schedules_are_refused():
+    with pytest.raises(
+        ValueError, match=r"every: n must be at least 1; got 0; every\(1\) jumps at every step"
+    ):
+        every(0)
+    with pytest.raises(ValueError, match=r"first: per_epoch must be at least 1; got 0; pass len\(loader\)"):
+        first(1, per_epoch=0)

@@ -1,0 +1,254 @@
+"""The law of the state: after a jump it is what the optimizer would hold had it seen the moved gradients all along."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import (
+    ASGD,
+    LBFGS,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rprop,
+)
+from torch.testing import assert_close
+
+from isoloss.groups import ComplexScaling, GeneralLinear, Orthogonal, Permutation, PositiveScaling, SignFlip
+from isoloss.symmetry import Block, Slot, Symmetry
+from isoloss.teleport._scalings import Scalings
+from isoloss.teleport._state import (
+    GRADIENT,
+    KINDS,
+    MAGNITUDE,
+    PARAMETER,
+    SQUARE,
+    STEP,
+    UPDATE,
+    carry,
+    resets,
+    states,
+)
+from isoloss.teleport._together import together
+from networks import Attention, attention_symmetries, hidden, mlp, mlp_symmetries
+
+TRANSPORT = {"momentum": "transport", "second_moments": "transport"}
+# A rate of zero keeps the parameters where they are, so that only the state moves; eps of zero or nearly so is
+# the one term that a change of scale does not go through.
+OPTIMIZERS = {
+    "SGD": (SGD, {"momentum": 0.9}),
+    "SGD, nesterov": (SGD, {"momentum": 0.9, "nesterov": True}),
+    "Adam": (Adam, {"eps": 0.0}),
+    "Adam, amsgrad": (Adam, {"eps": 0.0, "amsgrad": True}),
+    "Adam, foreach": (Adam, {"eps": 0.0, "foreach": True}),
+    "Adam, fused": (Adam, {"eps": 0.0, "fused": True}),
+    "AdamW": (AdamW, {"eps": 0.0, "weight_decay": 0.0}),
+    "NAdam": (NAdam, {"eps": 0.0}),
+    "RAdam": (RAdam, {"eps": 0.0}),
+    "Adamax": (Adamax, {"eps": 0.0}),
+    "Adagrad": (Adagrad, {"eps": 0.0}),
+    "RMSprop": (RMSprop, {"eps": 0.0}),
+    "RMSprop, centered, momentum": (RMSprop, {"eps": 0.0, "centered": True, "momentum": 0.9}),
+    "Adadelta": (Adadelta, {"eps": 1e-150}),
+    "Rprop": (Rprop, {"lr": 0.01}),
+    "ASGD": (ASGD, {"weight_decay": 0.0, "lambd": 0.0}),
+}
+
+
+def element(symmetry):
+    if isinstance(symmetry.group, PositiveScaling):
+        return 2.0 ** torch.randint(-2, 3, symmetry.identity().shape).double()
+    return symmetry.sample()
+
+
+def run(optimizer, parameters, history):
+    for gradients in history:
+        for name, p in parameters.items():
+            p.grad = gradients[name].clone()
+        optimizer.step()
+
+
+def fresh(tensors):
+    return {n: nn.Parameter(t.clone()) for n, t in tensors.items()}
+
+
+@pytest.mark.parametrize("group", [PositiveScaling, SignFlip, Permutation], ids=lambda g: g.__name__)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_state_is_that_of_the_moved_gradients(name, group):
+    cls, options = OPTIMIZERS[name]
+    options = {"lr": 0.0, **options}
+    model = mlp(4, 5, 6, 3).double()
+    symmetries = list(hidden(model, group, "monomial"))
+    elements = [element(s) for s in symmetries]
+    here = {n: p.detach().clone() for n, p in model.named_parameters()}
+    there, history, moved_history = dict(here), [], []
+    for symmetry, g in zip(symmetries, elements, strict=True):
+        there.update(symmetry.act(g, there))
+    for _ in range(4):
+        gradients = {n: torch.randn_like(t) for n, t in here.items()}
+        history.append(gradients)
+        moved = dict(gradients)
+        for symmetry, g in zip(symmetries, elements, strict=True):
+            moved.update(symmetry.transport(g, moved))
+        moved_history.append(moved)
+    ours, theirs = fresh(here), fresh(there)
+    optimizer, reference = cls(ours.values(), **options), cls(theirs.values(), **options)
+    run(optimizer, ours, history)
+    run(reference, theirs, moved_history)
+    scalings = Scalings(symmetries, {n: tuple(t.shape) for n, t in here.items()}, dtype=torch.float64)
+    data = {n: p.detach() for n, p in ours.items()}
+    together(symmetries, elements, scalings, data, states(optimizer, ours, TRANSPORT, {}), "here").commit()
+    for n in here:
+        if options["lr"] == 0.0:
+            assert_close(ours[n].detach(), theirs[n].detach(), rtol=0.0, atol=0.0)
+        expected = reference.state[theirs[n]]
+        found = optimizer.state[ours[n]]
+        assert found.keys() == expected.keys()
+        for key in found:
+            # Powers of two, signs and permutations round nothing, but roots of sums inside Adadelta and RMSprop do.
+            assert_close(
+                found[key], expected[key], rtol=1e-12, atol=1e-300, msg=partial("{} of {}: {}".format, key, n)
+            )
+
+
+def matrix_case(name):
+    """A symmetry of matrices, an element, and the matrix that moves a flattened gradient."""
+    if name == "GL":
+        symmetry = Symmetry(GeneralLinear(3), (Slot("w", Block.whole((3, 2)), (0,)),))
+    elif name == "GL, contragredient":
+        symmetry = Symmetry(GeneralLinear(2), (Slot("w", Block.whole((3, 2)), (1,), -1),))
+    elif name == "GL, two heads":
+        symmetry = Symmetry(
+            GeneralLinear(2), (Slot("w", Block((0, 0), (((2, 2), (2, 1)), ((2, 1),))), (0, 1)),), (2,)
+        )
+        return symmetry, symmetry.sample(dtype=torch.float64), (4, 2)
+    elif name == "O":
+        symmetry = Symmetry(Orthogonal(3), (Slot("w", Block.whole((3, 2)), (0,)),))
+    else:
+        block = Block((0, 0), (((2, 2), (2, 1)), ((3, 1),)))
+        symmetry = Symmetry(ComplexScaling(2), (Slot("w", block, (0, 1)),))
+        return symmetry, symmetry.sample(dtype=torch.float64), (4, 3)
+    return symmetry, symmetry.sample(dtype=torch.float64), (3, 2)
+
+
+@pytest.mark.parametrize("name", ["GL", "GL, contragredient", "GL, two heads", "O", "complex"])
+def test_squares_move_by_the_squared_matrix(name):
+    """Exact in expectation: E (M g)_i^2 = sum_j M_ij^2 E g_j^2 where the entries of g are not correlated."""
+    symmetry, g, shape = matrix_case(name)
+    numel = shape[0] * shape[1]
+    basis = torch.eye(numel, dtype=torch.float64).view(numel, *shape)
+    matrix = torch.stack([symmetry.transport(g, {"w": e})["w"].reshape(-1) for e in basis], dim=1)
+    x = torch.rand(shape, dtype=torch.float64)
+    squares = carry(SQUARE, symmetry, g, {"w": x}, {})["w"]
+    assert_close(squares.reshape(-1), matrix.square() @ x.reshape(-1))
+    magnitudes = carry(MAGNITUDE, symmetry, g, {"w": x}, {})["w"]
+    assert_close(magnitudes.reshape(-1), matrix.abs() @ x.reshape(-1))
+    assert (squares >= 0).all()
+    assert carry(UPDATE, symmetry, g, {"w": x}, {}) == {}
+    assert carry(STEP, symmetry, g, {"w": x}, {}) == {}
+
+
+def test_squares_of_scalings_agree_with_the_symmetry():
+    (symmetry,) = mlp_symmetries(mlp(4, 5, 3).double())
+    tensors = {
+        n: torch.rand(p).double() for n, p in {"0.weight": (5, 4), "0.bias": (5,), "2.weight": (3, 5)}.items()
+    }
+    g = symmetry.sample(dtype=torch.float64)
+    assert_close(carry(SQUARE, symmetry, g, tensors, {}), symmetry.transport_second(g, tensors))
+
+
+def test_parameters_and_gradients_move_as_the_symmetry_says():
+    symmetry = attention_symmetries(Attention())[0]
+    tensors = {"inputs.weight": torch.randn(36, 12).double()}
+    g = symmetry.sample(dtype=torch.float64)
+    assert_close(carry(PARAMETER, symmetry, g, tensors, tensors), symmetry.act(g, tensors))
+    assert_close(carry(GRADIENT, symmetry, g, tensors, tensors), symmetry.transport(g, tensors))
+
+
+def trained(cls, **options):
+    model = mlp(3, 4, 2)
+    optimizer = cls(model.parameters(), **options)
+    nn.functional.mse_loss(model(torch.randn(5, 3)), torch.randn(5, 2)).backward()
+    optimizer.step()
+    return dict(model.named_parameters()), optimizer
+
+
+def test_policies_choose_what_moves():
+    parameters, optimizer = trained(Adam)
+    keys = lambda **policies: {s.key for s in states(optimizer, parameters, TRANSPORT | policies, {})}  # noqa: E731
+    assert keys() == {"exp_avg", "exp_avg_sq"}
+    assert keys(momentum="keep") == {"exp_avg_sq"}
+    assert keys(second_moments="reset") == {"exp_avg"}
+    assert keys(momentum="reset", second_moments="keep") == set()
+
+
+def written(optimizer, policies, kinds=()):
+    return {
+        (key, tuple(t.shape)): new for key, t, new in resets(optimizer, TRANSPORT | policies, dict(kinds))
+    }
+
+
+def test_a_reset_of_everything_starts_the_counters_again():
+    _, optimizer = trained(Adam)
+    assert resets(optimizer, TRANSPORT, {}) == []
+    momentum = written(optimizer, {"momentum": "reset"})
+    assert {key for key, _ in momentum} == {"exp_avg"}
+    both = written(optimizer, {"momentum": "reset", "second_moments": "reset"})
+    assert {key for key, _ in both} == {"exp_avg", "exp_avg_sq", "step"}
+    assert all((new == 0).all() for new in both.values())
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "key", "start"),
+    [
+        (Adagrad, {"initial_accumulator_value": 0.25}, "sum", 0.25),
+        (Rprop, {"lr": 0.02}, "step_size", 0.02),
+        (NAdam, {}, "mu_product", 1.0),
+        (ASGD, {"lr": 0.03}, "eta", 0.03),
+    ],
+    ids=["Adagrad", "Rprop", "NAdam", "ASGD"],
+)
+def test_a_reset_gives_what_a_new_optimizer_has(cls, options, key, start):
+    _, optimizer = trained(cls, **options)
+    both = written(optimizer, {"momentum": "reset", "second_moments": "reset"})
+    values = [new for (name, _), new in both.items() if name == key]
+    assert values and all((new == start).all() for new in values)
+
+
+def test_state_that_is_not_known_is_refused():
+    parameters, optimizer = trained(Adafactor)
+    message = r"every entry of the optimizer's state must be known.*got 'row_var' of Adafactor \(\(4, 1\)\) at 0.weight"
+    with pytest.raises(ValueError, match=message + r"; say what it is, kinds=\{'row_var': ...\}"):
+        states(optimizer, parameters, TRANSPORT, {})
+    keep = {"row_var": "keep", "col_var": "keep", "variance": "square"}
+    assert {s.key for s in states(optimizer, parameters, TRANSPORT, keep)} == {"variance"}
+    start_again = {"row_var": "reset", "col_var": "reset", "variance": "reset"}
+    assert {key for key, _ in written(optimizer, {}, start_again)} == {"row_var", "col_var", "variance"}
+
+
+def test_lbfgs_is_refused_for_its_history_belongs_to_another_point():
+    model = mlp(3, 4, 2)
+    optimizer = LBFGS(model.parameters(), max_iter=3)
+    x, y = torch.randn(5, 3), torch.randn(5, 2)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with pytest.raises(ValueError, match="of LBFGS"):
+        states(optimizer, dict(model.named_parameters()), TRANSPORT, {})
+
+
+def test_kinds_are_named_as_users_write_them():
+    assert {name: kind.name for name, kind in KINDS.items()} == {name: name for name in KINDS}
