@@ -1,4 +1,4 @@
-"""Gradients of random functions of the outputs, reduced to small columns: where a translation is invisible, they cancel.
+"""Gradients of random functions of the outputs: along a direction that the outputs do not see, they cancel.
 
 If shifting the parameters along v leaves every output unchanged, then <v, grad> = 0 for the gradient of any
 function of the outputs. One backward pass tests all candidate directions at once.
@@ -31,7 +31,9 @@ class _StatisticsAsInputs(TorchFunctionMode):
             a = given.arguments
             if a["running_mean"] is not None:
                 if not a.get("training", a.get("use_input_stats")):
-                    return _normalised(a["input"], a["running_mean"], a["running_var"], a["weight"], a["bias"], a["eps"])
+                    return _normalised(
+                        a["input"], a["running_mean"], a["running_var"], a["weight"], a["bias"], a["eps"]
+                    )
                 a["running_mean"], a["running_var"] = a["running_mean"].detach(), a["running_var"].detach()
             return func(*given.args, **given.kwargs)
         return func(*args, **kwargs)
@@ -47,7 +49,9 @@ def _normalised(x, mean, var, weight, bias, eps):
     return y if bias is None else y + bias.view(shape)
 
 
-def random_gradients(verifier: Verifier, reduce: Callable[[dict[str, Tensor], dict[str, Tensor]], Any]) -> Any:
+def random_gradients(
+    verifier: Verifier, reduce: Callable[[dict[str, Tensor], dict[str, Tensor]], Any]
+) -> Any:
     """One random point, input and function of the outputs; `reduce` sees the parameters and their gradients.
 
     Returns:
@@ -76,7 +80,10 @@ def random_gradients(verifier: Verifier, reduce: Callable[[dict[str, Tensor], di
             for n, b in verifier.twin.named_buffers():
                 if n not in tensors:
                     b.copy_(state[n])
-    gradients = {n: g if g is not None else torch.zeros_like(t) for (n, t), g in zip(tensors.items(), found, strict=True)}
+    gradients = {
+        n: g if g is not None else torch.zeros_like(t)
+        for (n, t), g in zip(tensors.items(), found, strict=True)
+    }
     if not all(bool(g.isfinite().all()) for g in gradients.values()):
         return None
     with torch.no_grad():

@@ -40,7 +40,9 @@ def _apart(a: Slot, b: Slot) -> tuple[int, int] | None:
     same = a.parameter == b.parameter and a.charge == b.charge and a.dims == b.dims
     if not same or a.block.factors != b.block.factors:
         return None
-    steps = [(axis, y - x) for axis, (x, y) in enumerate(zip(a.block.start, b.block.start, strict=True)) if x != y]
+    steps = [
+        (axis, y - x) for axis, (x, y) in enumerate(zip(a.block.start, b.block.start, strict=True)) if x != y
+    ]
     return steps[0] if len(steps) == 1 and steps[0][1] > 0 else None
 
 

@@ -256,7 +256,7 @@ def narrow(p: Pass, t: Abstract, axis: int, start: int, length: int) -> Abstract
     if isinstance(t, Dense):
         if all(f.space is None for f in t.axes[axis]):
             return rebuilt(p, t, [*t.axes[:axis], (p.factor(length),), *t.axes[axis + 1 :]])
-        if all(f.space is None or f.space.root().level == Level.RIGID for f in t.axes[axis]):
+        if all(_of_data(f.space) for f in t.axes[axis]):
             return blur(p, t, axis, length)
         tail = prod(f.size for f in t.axes[axis][1:])
         if start % tail or length % tail:
@@ -349,11 +349,11 @@ def _interchangeable(tensors: list[Dense], axis: int) -> bool:
     def roots(t: Dense) -> list:
         return [f.space and f.space.root() for a, fs in enumerate(t.axes) if a != axis for f in fs]
 
-    def still(space: Space | None) -> bool:
-        root = None if space is None else space.root()
-        return root is None or (
-            root.level == Level.RIGID and all(key[0] != "tensor" for key, _ in root.origins)
-        )
-
     along = [f.space for t in tensors for f in t.axes[axis]]
-    return all(map(still, along)) and all(roots(t) == roots(tensors[0]) for t in tensors)
+    return all(map(_of_data, along)) and all(roots(t) == roots(tensors[0]) for t in tensors)
+
+
+def _of_data(space: Space | None) -> bool:
+    """Does nothing move along it, and is it no axis of a parameter either?"""
+    root = None if space is None else space.root()
+    return root is None or (root.level == Level.RIGID and all(key[0] != "tensor" for key, _ in root.origins))

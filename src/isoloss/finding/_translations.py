@@ -39,6 +39,8 @@ MARGIN = 6
 SAME = 1e-7
 # A gradient this much smaller than the largest is rounding.
 NOTHING = 1e-13
+# So many parameters of other modules are tried as the bias behind a weight that has none.
+FEW = 12
 # Random points at the most; relations that need more are not looked for.
 MOST = 32
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -75,7 +77,6 @@ class Column:
             blocks = [o.block.view(tensors[o.name]) ** power for o, power in operands]
             total = total + factor * torch.einsum(",".join([output, *rest]) + "->" + index, g, *blocks)
         return total
-
 
     def size(self, tensors: Values, gradients: Values) -> float:
         """What the inner products would be like if nothing cancelled."""
@@ -114,6 +115,10 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
             return []
         rows.append(drawn[0])
         invisible &= drawn[1]
+    hidden = set(invisible)
+    # In training, running statistics do not enter the outputs; that is no symmetry of the network.
+    buffers = {n for n, _ in verifier.twin.named_buffers()}
+    invisible -= {i for i in invisible if columns[i].leaf.name in buffers}
     whole = {columns[i].leaf.index for i in invisible if columns[i].whole}
     found = [
         _symmetry(columns, {i: 1.0})
@@ -122,7 +127,7 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
     ]
     direct: list[dict[int, float]] = []
     for key, members in sorted(groups.items(), key=lambda item: -len(item[0])):
-        members = [i for i in members if i not in invisible and not columns[i].alone]
+        members = [i for i in members if i not in hidden and not columns[i].alone]
         if len(members) < 2 or len(rows) * prod(s.size for s in key) < len(members) + MARGIN:
             continue
         stacked = torch.stack([torch.cat([r[i].flatten() for r in rows]) for i in members], 1)
@@ -157,7 +162,9 @@ def relations(columns: Tensor) -> Iterator[dict[int, float]]:
             continue
         fit = torch.linalg.lstsq(unit[:, basis], unit[:, k], driver="gelsd").solution
         chosen = [j for j, c in enumerate(fit.tolist()) if abs(c) > SAME]
-        fit = torch.linalg.lstsq(columns[:, [basis[j] for j in chosen]], columns[:, k], driver="gelsd").solution
+        fit = torch.linalg.lstsq(
+            columns[:, [basis[j] for j in chosen]], columns[:, k], driver="gelsd"
+        ).solution
         yield {k: 1.0} | {basis[j]: -c for j, c in zip(chosen, fit.tolist(), strict=True)}
 
 
@@ -173,7 +180,9 @@ def _measure(columns: list[Column], tensors: Values, gradients: Values) -> tuple
 
 
 def _draws(groups: dict[Key, list[int]]) -> int:
-    wanted = [-(-(len(m) + MARGIN) // max(prod(s.size for s in key), 1)) for key, m in groups.items() if len(m) > 1]
+    wanted = [
+        -(-(len(m) + MARGIN) // max(prod(s.size for s in key), 1)) for key, m in groups.items() if len(m) > 1
+    ]
     return min(max([2, *wanted]), MOST)
 
 
@@ -210,12 +219,13 @@ class _Columns:
     """The catalogue: every direction that a translation may be made of."""
 
     def __init__(self, solution: Solution):
-        self.leaves = [x for x in solution.leaves if x.index not in solution.held and x.factors]
+        self._rows: dict[int, Space] = {}
+        self.leaves = [x for x in solution.leaves if x.index not in solution.held]
         self.gains = [x for x in self.leaves if x.index in solution.p.gains and len(x.cells) == 1]
         self.vectors = [x for x in self.leaves if len(x.cells) == 1]
         self.by_roots: dict[Key, list[Leaf]] = {}
         for x in self.vectors:
-            self.by_roots.setdefault(tuple(_roots(x)), []).append(x)
+            self.by_roots.setdefault(tuple(self.roots(x)), []).append(x)
 
     def all(self) -> Iterator[Column]:
         """Every column."""
@@ -229,10 +239,12 @@ class _Columns:
         """A block shifted by anything: biases; and weights beside which another stands."""
         sharing: dict[Key, int] = {}
         for x in self.leaves:
-            sharing[_sorted(_roots(x))] = sharing.get(_sorted(_roots(x)), 0) + 1
-        inner = {r for b, a, _, r in self._branches() for r in (_sorted(_roots(b)), _sorted(_roots(a)))}
+            sharing[_sorted(self.roots(x))] = sharing.get(_sorted(self.roots(x)), 0) + 1
+        inner = {
+            r for b, a, _, r in self._branches() for r in (_sorted(self.roots(b)), _sorted(self.roots(a)))
+        }
         for x in self.leaves:
-            key = _sorted(_roots(x))
+            key = _sorted(self.roots(x))
             if len(x.cells) == 1 or sharing[key] > 1 or key in inner:
                 yield self._column(x, range(len(x.factors)), whole=True)
 
@@ -248,8 +260,8 @@ class _Columns:
         """What a weighted LayerNorm has annihilated, added by a reader: W += v (1/w)^T, b -= v (1/w)^T beta."""
         for x in self.leaves:
             for axis in range(min(len(x.cells), 2)) if len(x.cells) > 1 else ():
-                roots = _roots(x, axis)
-                for gain in (g for g in self.gains if _roots(g) == roots):
+                roots = self.roots(x, axis)
+                for gain in (g for g in self.gains if self.roots(g) == roots):
                     yield from self._reading(x, axis, gain)
 
     def _reading(self, x: Leaf, axis: int, gain: Leaf) -> Iterator[Column]:
@@ -258,7 +270,9 @@ class _Columns:
         along = "".join(letters[i] for i in read)
         keys, names = self._index(x, index)
         moves: list[Move] = [(x, f"{names},{along}->{letters}", ((gain, -1),), 1.0)]
-        shifts = [v for v in self.by_roots.get(tuple(_roots(gain)), []) if _beside(v, gain) and v is not gain]
+        shifts = [
+            v for v in self.by_roots.get(tuple(self.roots(gain)), []) if _beside(v, gain) and v is not gain
+        ]
         if shifts:
             biases = self._biases(x, 1 - axis)
             if not biases or len(x.cells) > 2:
@@ -274,66 +288,87 @@ class _Columns:
                 letters, out, into = _letters(x), _positions(x, axis), _positions(x, 1 - axis)
                 if not into:
                     continue
-                alive = [i for i in into if _roots(x)[i].level > Level.RIGID]
+                alive = [i for i in into if self.roots(x)[i].level > Level.RIGID]
                 for index in [into] if alive in ([], into) else [into, alive]:
                     keys, names = self._index(x, index)
+                    gains = [g for g in self.gains if self.roots(g) == self.roots(x, 1 - axis)]
                     for bias in self._biases(x, axis):
                         end = "".join(letters[i] for i in out)
                         yield Column(keys, [(bias, f"{names},{letters}->{end}", ((x, 1),), 1.0)])
+                        for gain in gains if len(gains) <= FEW and index == into else ():
+                            along = "".join(letters[i] for i in into)
+                            passed = ((x, 1), (gain, 1))
+                            yield Column(keys, [(bias, f"{names},{letters},{along}->{end}", passed, 1.0)])
 
     def branches(self) -> Iterator[Column]:
         """A weight beside a product of two: what either of the two gains, it gives up."""
         for b, a, w, _ in self._branches():
-            o, r = _sides(b, a)
-            i, _ = _sides(a, b)
+            o, r = self.sides(b, a)
+            i, _ = self.sides(a, b)
             names = dict(zip((o, r, i), "ori", strict=True))
-            of_b, of_a, of_w = ("".join(names[s] for s in _roots(x)) for x in (b, a, w))
+            of_b, of_a, of_w = ("".join(names[s] for s in self.roots(x)) for x in (b, a, w))
             for moved, other, of_moved, of_other in ((b, a, of_b, of_a), (a, b, of_a, of_b)):
-                key = _sorted(_roots(moved))
+                key = _sorted(self.roots(moved))
                 index = "".join(names[s] for s in key)
                 assert len(of_moved) == len(index)
                 yield Column(key, [(w, f"{index},{of_other}->{of_w}", ((other, 1),), 1.0)])
 
     def _branches(self) -> Iterator[tuple[Leaf, Leaf, Leaf, Space]]:
-        matrices = [x for x in self.leaves if len(x.factors) == 2 and len(x.cells) == 2 and len(set(_roots(x))) == 2]
+        matrices = [
+            x
+            for x in self.leaves
+            if len(x.factors) == 2 and len(x.cells) == 2 and len(set(self.roots(x))) == 2
+        ]
         by_space: dict[Space, list[Leaf]] = {}
         by_pair: dict[Key, list[Leaf]] = {}
         for x in matrices:
-            by_pair.setdefault(_sorted(_roots(x)), []).append(x)
-            for s in _roots(x):
+            by_pair.setdefault(_sorted(self.roots(x)), []).append(x)
+            for s in self.roots(x):
                 by_space.setdefault(s, []).append(x)
         for r, users in by_space.items():
             if r.level != Level.LINEAR or len(users) != 2:
                 continue
             b, a = users
-            ends = [s for x in users for s in _roots(x) if s is not r]
+            ends = [s for x in users for s in self.roots(x) if s is not r]
             if len(set(ends)) == 2:
                 for w in by_pair.get(_sorted(ends), []):
                     yield b, a, w, r
 
     def _biases(self, x: Leaf, axis: int) -> list[Leaf]:
         """One-dimensional parameters along an axis of a weight: those of its own module, else the few that fit."""
-        fitting = self.by_roots.get(tuple(_roots(x, axis)), []) if axis < len(x.cells) else []
+        fitting = self.by_roots.get(tuple(self.roots(x, axis)), []) if axis < len(x.cells) else []
         own = [v for v in fitting if _beside(v, x)]
         # In a fused layer, the bias of the same rows.
         rows = (x.block.start[axis : axis + 1], x.block.factors[axis : axis + 1])
         exactly = [v for v in own if (v.block.start, v.block.factors) == rows]
-        return exactly or own or (fitting if len(fitting) <= 4 else [])
+        return exactly or own or (fitting if len(fitting) <= FEW else [])
 
     def _column(self, x: Leaf, index, whole: bool = False) -> Column:
         keys, names = self._index(x, list(index))
         return Column(keys, [(x, f"{names}->{_letters(x)}", (), 1.0)], whole)
 
     def _index(self, x: Leaf, positions: list[int]) -> tuple[Key, str]:
-        roots, letters = _roots(x), _letters(x)
+        roots, letters = self.roots(x), _letters(x)
         if len({roots[i] for i in positions}) == len(positions):
             positions = sorted(positions, key=lambda i: roots[i].serial)
         return tuple(roots[i] for i in positions), "".join(letters[i] for i in positions)
 
+    def roots(self, x: Leaf, axis: int | None = None) -> list[Space]:
+        """The spaces of a block, or of one of its axes."""
+        positions = range(len(x.factors)) if axis is None else _positions(x, axis)
+        roots = [f.space.root() for f in x.factors]  # type: ignore[union-attr]
+        still = [s.size for s in roots if s.level == Level.RIGID]
+        # Rows that two tables look up by the same index are never compared by an op: any namesake will do.
+        if len(set(still)) == len(still):
+            roots = [self._rows.setdefault(s.size, s) if s.level == Level.RIGID else s for s in roots]
+        return [roots[i] for i in positions]
 
-def _roots(x: Leaf, axis: int | None = None) -> list[Space]:
-    positions = range(len(x.factors)) if axis is None else _positions(x, axis)
-    return [x.factors[i].space.root() for i in positions]  # type: ignore[union-attr]
+    def sides(self, x: Leaf, other: Leaf) -> tuple[Space, Space]:
+        """The space of x that the other does not have, and the one that it has."""
+        shared = set(self.roots(x)) & set(self.roots(other))
+        (alone,) = [s for s in self.roots(x) if s not in shared]
+        (both,) = [s for s in self.roots(x) if s in shared]
+        return alone, both
 
 
 def _positions(x: Leaf, axis: int) -> list[int]:
@@ -347,14 +382,6 @@ def _letters(x: Leaf) -> str:
 
 def _sorted(roots: list[Space]) -> Key:
     return tuple(sorted(roots, key=lambda s: s.serial)) if len(set(roots)) == len(roots) else tuple(roots)
-
-
-def _sides(x: Leaf, other: Leaf) -> tuple[Space, Space]:
-    """The space of x that the other does not have, and the one that it has."""
-    shared = set(_roots(x)) & set(_roots(other))
-    (alone,) = [s for s in _roots(x) if s not in shared]
-    (both,) = [s for s in _roots(x) if s in shared]
-    return alone, both
 
 
 def _beside(x: Leaf, y: Leaf) -> bool:
