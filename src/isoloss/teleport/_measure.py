@@ -38,7 +38,7 @@ def measure(
             "Teleport: measure must leave gradients alone; got a closure that writes .grad; "
             "return the loss without calling zero_grad() or backward()."
         )
-    return float(loss), norm
+    return float(loss.detach() if isinstance(loss, Tensor) else loss), norm
 
 
 def _version(grad: Tensor | None) -> tuple[int, int] | None:
