@@ -43,8 +43,8 @@ def find(
     Args:
         model: Any module; its mode (train or eval) is respected, except that dropout acts by its mean.
         example_inputs: A tensor, a tuple of positional arguments or a dict of keyword arguments.
-        verify: "sample" tries a random element of every symmetry; "full" also leaves out each slot in turn, which
-            must break the function; False trusts the rules.
+        verify: "sample" tries a random element of every symmetry; "full" also leaves out each slot in turn, and
+            drops a symmetry if that never breaks the function; False trusts the rules.
         statistics: Whether running statistics of batch norms move with their channels or are held.
         frozen: Whether parameters that do not require gradients may move.
         branches: What to do if the module reads a number that depends on its parameters, as a data-dependent branch
@@ -107,15 +107,17 @@ def _same(a: Symmetry, b: Symmetry) -> bool:
 
 
 def _controlled(verifier: Verifier, found: list[Symmetry]) -> tuple[list[Symmetry], list[str]]:
+    """Those whose check could have failed: some slot matters, or the whole is a shift that nothing sees."""
     kept, notes = [], []
     for s in found:
-        weakest = min(verifier.controls(s))
-        if weakest > BROKEN:
+        strongest = max(verifier.controls(s))
+        # Where all slots but one are idle, none can be left behind; then a random move must show that one matters.
+        if strongest > BROKEN or verifier.shaken(s) > BROKEN or s.family == "translation":
             kept.append(s)
         else:
             notes.append(
-                f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: a slot can be left behind without changing "
-                f"the outputs (by {weakest:.0e}), so that its check showed nothing"
+                f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: every slot can be left behind without changing "
+                f"the outputs (by {strongest:.0e}), so that its check showed nothing"
             )
     return kept, notes
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._verify import Verifier
@@ -58,7 +57,7 @@ def random_gradients(
         What reduce returns, or None if the outputs have no gradient or are not finite.
     """
     verifier.perturb()
-    args, kwargs = tree_map(lambda x: _redrawn(x, verifier.random), (verifier.args, verifier.kwargs))
+    args, kwargs = verifier.redrawn()
     tensors = verifier.tensors
     state = {n: b.clone() for n, b in verifier.twin.named_buffers()}
     for t in tensors.values():
@@ -88,13 +87,3 @@ def random_gradients(
         return None
     with torch.no_grad():
         return reduce(tensors, gradients)
-
-
-def _redrawn(x: Any, random: torch.Generator) -> Any:
-    """Normal inputs of the same mean and size; integers, masks and infinities stay."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() < 2:
-        return x
-    if not bool(x.isfinite().all()) or bool(((x == 0) | (x == 1)).all()):
-        return x
-    noise = torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
-    return x.mean() + x.std() * noise

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._world import Float64World, settings
@@ -17,6 +18,8 @@ from isoloss.symmetry import Symmetries, Symmetry
 TOLERANCE = 1e-10
 # A function that a slot matters to changes by far more than rounding when the slot is left behind.
 BROKEN = 1e-7
+# So many points are tried before a slot is said to be idle.
+ATTEMPTS = 6
 # At most so many forward passes check all the symmetries of a large model, several at once.
 ROUNDS = 24
 
@@ -40,6 +43,7 @@ class Verifier:
     ):
         self.twin, self.args, self.kwargs, self.tensors = twin, args, kwargs, tensors
         self.random = torch.Generator().manual_seed(seed)
+        self._examples, self._named_examples = args, kwargs
         self._references: dict[bool, list[Tensor]] = {}
         before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
         self.perturb()
@@ -59,6 +63,10 @@ class Verifier:
             else:
                 size = t.square().mean().sqrt().item() if t.numel() else 0.0
                 t.add_(noise, alpha=0.2 * size + 0.02)
+
+    def redrawn(self) -> tuple[tuple, dict[str, Any]]:
+        """Other inputs like the examples: normal numbers of their mean and size; integers and masks stay."""
+        return tree_map(lambda x: _redrawn(x, self.random), (self._examples, self._named_examples))
 
     def outputs(self, without_eps: bool = False) -> list[Tensor]:
         """What the copy computes now."""
@@ -126,28 +134,54 @@ class Verifier:
     def controls(self, symmetry: Symmetry) -> list[float]:
         """The negative control: for each slot, how much the outputs change if it alone is left behind.
 
-        A symmetry with a single slot has nothing to leave behind; its block is shaken instead, to show that the
-        outputs depend on it.
+        A slot that changes nothing is tried again at other points, with other inputs and elements: a permutation may
+        have drawn two dead units. What still changes nothing is idle: it moves something that the outputs never see,
+        such as a key bias, or running statistics in training. A symmetry with a single slot has nothing to leave
+        behind; its block is shaken instead.
+
+        Returns:
+            The largest relative change for each slot.
         """
-        slots = symmetry.slots
-        if len(slots) == 1:
-            name = slots[0].parameter
-            shaken = self.tensors[name].clone()
-            view = slots[0].block.view(shaken)
-            view.add_(
-                torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1
-            )
-            return [self.change({name: shaken}, not symmetry.exact)]
-        # A permutation is drawn until it moves something, or the control would show nothing.
+        found = [0.0] * len(symmetry.slots)
+        for attempt in range(ATTEMPTS):
+            todo = [i for i, c in enumerate(found) if c <= BROKEN]
+            if not todo:
+                break
+            if attempt:
+                self.perturb()
+                self.args, self.kwargs = self.redrawn()
+            g = self._moving_element(symmetry)
+            for i in todo:
+                found[i] = max(found[i], self._left_behind(symmetry, g, i))
+        self.args, self.kwargs = self._examples, self._named_examples
+        self._references.clear()
+        return found
+
+    def _moving_element(self, symmetry: Symmetry) -> Tensor:
+        identity = symmetry.identity(dtype=torch.float64)
         for _ in range(20):
             g = symmetry.sample(0.3, self.random, dtype=torch.float64)
-            if not torch.equal(g, symmetry.identity(dtype=g.dtype)):
+            if not torch.equal(g, identity):
                 break
-        found = []
-        for i in range(len(slots)):
-            rest = replace(symmetry, slots=slots[:i] + slots[i + 1 :])
-            found.append(self.change(rest.act(g, self.tensors), not symmetry.exact))
-        return found
+        return g
+
+    @torch.no_grad()
+    def _left_behind(self, symmetry: Symmetry, g: Tensor, i: int) -> float:
+        slots = symmetry.slots
+        if len(slots) == 1:
+            return self.shaken(symmetry)
+        rest = replace(symmetry, slots=slots[:i] + slots[i + 1 :])
+        return self.change(rest.act(g, self.tensors), not symmetry.exact)
+
+    @torch.no_grad()
+    def shaken(self, symmetry: Symmetry) -> float:
+        """How much the outputs change when the blocks of a symmetry move at random instead."""
+        moved: dict[str, Tensor] = {}
+        for slot in symmetry.slots:
+            target = moved.setdefault(slot.parameter, self.tensors[slot.parameter].clone())
+            view = slot.block.view(target)
+            view.add_(torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1)
+        return self.change(moved, not symmetry.exact)
 
 
 def relative_change(before: Tensor, after: Tensor) -> float:
@@ -168,3 +202,13 @@ def relative_change(before: Tensor, after: Tensor) -> float:
 
 def _small(tensors: dict[str, Tensor]) -> bool:
     return sum(t.numel() for t in tensors.values()) < 10_000_000
+
+
+def _redrawn(x: Any, random: torch.Generator) -> Any:
+    """Normal inputs of the same mean and size; integers, masks and infinities stay."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() < 2:
+        return x
+    if not bool(x.isfinite().all()) or bool(((x == 0) | (x == 1)).all()):
+        return x
+    noise = torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
+    return x.mean() + x.std() * noise
