@@ -30,7 +30,7 @@ def plot(results: dict[str, Any], axes=None):
     """Draw the results of the demo.
 
     Rows are the training loss, the validation loss and the gradient norm; the last row also shows the sweep
-    that chose each learning rate. Lines are means over the seeds, bands their range, triangles the jumps.
+    that chose each learning rate. Lines are medians over the seeds, bands their range, triangles the jumps.
 
     Args:
         results: What `run` returned, or results.json.
@@ -103,7 +103,9 @@ def _scene(scene: dict[str, Any], axes) -> None:
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
+    seeds = len(next(iter(scene["contenders"].values()))["runs"])
     axes[0, 0].set_title(scene["title"], loc="left", fontsize=11, fontweight="bold")
+    axes[0, 1].set_title(f"median and range of {seeds} seeds", loc="right", fontsize=8, color="#555555")
 
 
 def _sweep(axis, entry: dict[str, Any], style: dict[str, Any]) -> None:
@@ -127,7 +129,7 @@ def _stack(runs: list[dict[str, Any]], key: str) -> np.ndarray:
 def _curve(axis, x: np.ndarray, y: np.ndarray, style: dict[str, str]) -> None:
     x = x.mean(0)
     axis.fill_between(x, y.min(0), y.max(0), color=style["color"], alpha=0.18, linewidth=0)
-    axis.plot(x, y.mean(0), linewidth=1.5, **style)
+    axis.plot(x, np.median(y, 0), linewidth=1.5, **style)
 
 
 def _jumps(axis, runs, curves: dict[str, np.ndarray], along: str, key: str, style: dict[str, str]) -> None:
@@ -135,7 +137,7 @@ def _jumps(axis, runs, curves: dict[str, np.ndarray], along: str, key: str, styl
     jumps = runs[0]["jumps"]
     epochs = curves["epochs"][0]
     at = [int(np.abs(epochs - jump["epoch"]).argmin()) for jump in jumps]
-    x, y = curves[along].mean(0)[at], curves[key].mean(0)[at]
+    x, y = curves[along].mean(0)[at], np.median(curves[key], 0)[at]
     axis.plot(
         x,
         y,
@@ -150,7 +152,9 @@ def _jumps(axis, runs, curves: dict[str, np.ndarray], along: str, key: str, styl
         for i in range(len(jumps)):
             after = [run["jumps"][i]["gradient_norm_on_all_data"] for run in runs if len(run["jumps"]) > i]
             if None not in after:
-                axis.plot([x[i], x[i]], [y[i], np.mean(after)], linewidth=1.0, color=style["color"], zorder=3)
+                axis.plot(
+                    [x[i], x[i]], [y[i], np.median(after)], linewidth=1.0, color=style["color"], zorder=3
+                )
 
 
 def _share(axes, along: str) -> None:
