@@ -36,7 +36,8 @@ class Block:
     def covers(self, shape: tuple[int, ...]) -> bool:
         """Is this block all of a tensor of that shape, in order?"""
         return not any(self.start) and all(
-            prod(s for s, _ in axis) == n and _nested(axis) for axis, n in zip(self.factors, shape, strict=True)
+            prod(s for s, _ in axis) == n and _nested(axis)
+            for axis, n in zip(self.factors, shape, strict=True)
         )
 
     def view(self, tensor: Tensor) -> Tensor:
@@ -47,7 +48,9 @@ class Block:
 
     def _strided(self, tensor: Tensor) -> Tensor:
         stride = [
-            step * along for axis, along in zip(self.factors, tensor.stride(), strict=True) for _, step in axis
+            step * along
+            for axis, along in zip(self.factors, tensor.stride(), strict=True)
+            for _, step in axis
         ]
         offset = sum(s * along for s, along in zip(self.start, tensor.stride(), strict=True))
         return tensor.as_strided(self.shape, stride, tensor.storage_offset() + offset)

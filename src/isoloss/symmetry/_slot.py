@@ -60,23 +60,26 @@ class Slot:
         """Parameters that the action reads but does not move."""
         return tuple(f.parameter for f in self.frames)
 
-    def moved(self, group: Group, g: Tensor, block: Tensor, tensors: Mapping[str, Tensor], sign: int = 1) -> Tensor:
+    def moved(
+        self, group: Group, g: Tensor, block: Tensor, tensors: Mapping[str, Tensor], sign: int = 1
+    ) -> Tensor:
         """The block's view after g; sign -1 gives the contragredient, which moves gradients."""
-        return self._apply(group.act, group, g, block, tensors, sign)
+        rule = group.act if sign > 0 else group.dual  # a gradient is not translated: not act with -charge
+        return self._apply(rule, len(group.element_shape), g, block, tensors, sign)
 
     def velocity(self, group: Group, a: Tensor, block: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Derivative of `moved` at the identity along the algebra element a."""
-        return self._apply(group.velocity, group, a, block, tensors, 1)
+        return self._apply(group.velocity, len(group.algebra_shape), a, block, tensors, 1)
 
-    def _apply(self, rule, group: Group, g: Tensor, block: Tensor, tensors, sign: int) -> Tensor:
+    def _apply(self, rule, inner: int, g: Tensor, block: Tensor, tensors, sign: int) -> Tensor:
         for frame in self.frames:
             block = block * self._diagonal(frame, block, tensors, -sign)
-        batch = g.ndim - len(group.element_shape if rule == group.act else group.algebra_shape)
+        batch = g.ndim - inner
         own = self.dims[batch:]
         rest = [d for d in range(block.ndim) if d not in self.dims]
         order = [*self.dims[:batch], *rest, *own]
         x = block.permute(order)
-        y = rule(g, x, sign * self.charge) if own else rule(g, x.unsqueeze(-1), sign * self.charge).squeeze(-1)
+        y = rule(g, x, self.charge) if own else rule(g, x.unsqueeze(-1), self.charge).squeeze(-1)
         block = y.permute([order.index(d) for d in range(block.ndim)])
         for frame in self.frames:
             block = block * self._diagonal(frame, block, tensors, sign)
@@ -118,7 +121,7 @@ class Shift:
     block: Block
     equation: str
     operands: tuple[Operand, ...] = ()
-    coefficient: Fraction = field(default=Fraction(1))
+    coefficient: Fraction | float = field(default=Fraction(1))
 
     @property
     def linear(self) -> bool:
@@ -130,7 +133,9 @@ class Shift:
         """Parameters that the action reads but does not move."""
         return tuple(o.parameter for o in self.operands)
 
-    def moved(self, group: Group, g: Tensor, block: Tensor, tensors: Mapping[str, Tensor], sign: int = 1) -> Tensor:
+    def moved(
+        self, group: Group, g: Tensor, block: Tensor, tensors: Mapping[str, Tensor], sign: int = 1
+    ) -> Tensor:
         """The block's view after the translation; gradients (sign -1) do not see a constant shift."""
         return block if sign < 0 else block + self.velocity(group, g, block, tensors)
 

@@ -4,13 +4,14 @@ import json
 import os
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from isoloss.groups import Group
+from isoloss._files import write_file
+from isoloss.groups import Affine, GeneralLinear, Group, Orthogonal
+from isoloss.groups._group import excerpt
 from isoloss.symmetry._atomic import write_atomically
 from isoloss.symmetry._symmetry import Symmetry, Tensors
 from isoloss.symmetry._table import as_html, as_text
@@ -30,9 +31,12 @@ class Symmetries(Sequence[Symmetry]):
         notes: What the finder left out, and why; printed below the table.
     """
 
-    def __init__(self, symmetries: Iterable[Symmetry], model: nn.Module | None = None, notes: Iterable[str] = ()):
+    def __init__(
+        self, symmetries: Iterable[Symmetry], model: nn.Module | None = None, notes: Iterable[str] = ()
+    ):
         self._items = tuple(symmetries)
         self._model = weakref.ref(model) if model is not None else None
+        self._shapes = {} if model is None else {n: t.shape for n, t in named_tensors(model).items()}
         self.notes = tuple(notes)
 
     @overload
@@ -66,7 +70,12 @@ class Symmetries(Sequence[Symmetry]):
         return model
 
     def bind(self, model: nn.Module) -> "Symmetries":
-        """The same symmetries for another model of the same architecture."""
+        """The same symmetries for another model of the same architecture.
+
+        Raises:
+            ValueError: If the model lacks one of the parameters, or has it in another shape.
+        """
+        self._check_fits(named_tensors(model), "bind")
         return Symmetries(self, model, self.notes)
 
     def only(self, *groups: type[Group]) -> "Symmetries":
@@ -84,11 +93,15 @@ class Symmetries(Sequence[Symmetry]):
 
     def identity(self) -> list[Tensor]:
         """One identity element per symmetry."""
-        return [s.identity() for s in self]
+        return [s.identity(dtype=dtype) for s, dtype in zip(self, self._dtypes(), strict=True)]
 
     def sample(self, scale: float = 0.5, generator: torch.Generator | None = None) -> list[Tensor]:
-        """One random element per symmetry; scale is the size of the algebra elements."""
-        return [s.sample(scale, generator) for s in self]
+        """One random element per symmetry; scale is the size of the algebra elements.
+
+        Elements for parameters in float64 are float64 themselves: a rotation of fewer digits is no rotation there.
+        """
+        dtypes = self._dtypes()
+        return [s.sample(scale, generator, dtype=dtype) for s, dtype in zip(self, dtypes, strict=True)]
 
     def act(self, elements: Elements, tensors: Tensors) -> dict[str, Tensor]:
         """The tensors that the elements move, as new tensors, by name.
@@ -126,29 +139,33 @@ class Symmetries(Sequence[Symmetry]):
             elements: One per symmetry; None moves nothing.
 
         Raises:
-            ValueError: If a moved tensor would not be finite, or does not fit the model.
+            ValueError: If an element is none of its group, or a moved tensor would not be finite or does not fit.
             ReferenceError: If the model no longer exists.
         """
         tensors = named_tensors(self.model)
-        missing = sorted({n for s in self for n in (*s.parameters, *s.reads)} - tensors.keys())
-        if missing:
+        self._check_fits(tensors, "act_")
+        try:
+            moved = self.act(elements, tensors)
+        except torch.linalg.LinAlgError as error:
             raise ValueError(
-                f"Symmetries.act_: the model must have every parameter that moves; got a model without {missing[0]}; "
-                "find its symmetries anew."
-            )
-        moved = self.act(elements, tensors)
+                f"Symmetries.act_: matrices must be invertible; got {error} Draw another, or a smaller, element."
+            ) from error
+        for s, g in self._paired(elements):
+            if not _lies_in(s.group, g):
+                raise ValueError(
+                    f"Symmetries.act_: elements must lie in their group, or the function changes; got {excerpt(g)} "
+                    f"for {s.name} on {s.parameters[0]}; nothing was changed; ask group.contains beforehand."
+                )
         write_atomically(((n, tensors[n], new) for n, new in moved.items()), where="Symmetries.act_")
 
     def save(self, elements: Elements, path: str | os.PathLike[str]) -> None:
-        """Write group elements as safetensors; the groups are in the metadata. Never leaves half a file."""
-        from safetensors.torch import save_file
+        """Write group elements as safetensors; what they act on is in the metadata. Never leaves half a file."""
+        from safetensors.torch import save
 
-        path = Path(path)
-        names = {str(i): s.name for i, s in enumerate(self)}
-        tensors = {str(i): g.contiguous() for i, g in enumerate(elements) if g is not None}
-        part = path.with_name(path.name + ".part")
-        save_file(tensors, str(part), metadata={"isoloss": json.dumps(names)})
-        os.replace(part, path)
+        self._paired(elements)
+        # Cloned: safetensors refuses tensors that share memory.
+        tensors = {str(i): g.detach().clone().contiguous() for i, g in enumerate(elements) if g is not None}
+        write_file(path, save(tensors, metadata={"isoloss": json.dumps(self._signature())}))
 
     def load(self, path: str | os.PathLike[str]) -> list[Tensor | None]:
         """Read group elements that `save` wrote.
@@ -156,17 +173,24 @@ class Symmetries(Sequence[Symmetry]):
         Raises:
             ValueError: If the file belongs to other symmetries.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(str(path), framework="pt") as file:
-            names = json.loads((file.metadata() or {}).get("isoloss", "{}"))
-            if names != {str(i): s.name for i, s in enumerate(self)}:
-                raise ValueError(
-                    f"Symmetries.load: the file must hold elements of these {len(self)} symmetries; "
-                    f"got {len(names)} others in {path}; find the symmetries of the model that wrote it."
-                )
-            known = set(file.keys())
-            return [file.get_tensor(str(i)) if str(i) in known else None for i in range(len(self))]
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                written = json.loads((file.metadata() or {}).get("isoloss", "null"))
+                known = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except SafetensorError as error:
+            raise ValueError(
+                f"Symmetries.load: the file must be one that save wrote; got {path}, no safetensors ({error}); "
+                "save the elements again."
+            ) from error
+        if written != self._signature():
+            others = "no elements" if written is None else f"elements of {len(written)} others"
+            raise ValueError(
+                f"Symmetries.load: the file must hold elements of these {len(self)} symmetries; "
+                f"got {others} in {path}; find the symmetries of the model that wrote it."
+            )
+        return [known.get(str(i)) for i in range(len(self))]
 
     @property
     def table(self) -> str:
@@ -182,10 +206,44 @@ class Symmetries(Sequence[Symmetry]):
     def _repr_html_(self) -> str:
         return as_html(self)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A weak reference cannot be pickled; what comes back is to be bound.
+        return self.__dict__ | {"_model": None}
+
     def _with(self, items: Iterable[Symmetry]) -> "Symmetries":
         chosen = Symmetries(items, None, self.notes)
-        chosen._model = self._model
+        chosen._model, chosen._shapes = self._model, self._shapes
         return chosen
+
+    def _dtypes(self) -> list[torch.dtype]:
+        """For each symmetry, the widest of the default dtype and those of the parameters that it moves."""
+        model = self._model() if self._model is not None else None
+        tensors = {} if model is None else named_tensors(model)
+        dtypes = []
+        for s in self:
+            dtype = torch.get_default_dtype()
+            for name in s.parameters:
+                if name in tensors:
+                    dtype = torch.promote_types(dtype, tensors[name].dtype)
+            dtypes.append(dtype)
+        return dtypes
+
+    def _signature(self) -> list[list[str]]:
+        return [[s.name, *s.parameters] for s in self]
+
+    def _check_fits(self, tensors: Tensors, where: str) -> None:
+        for name in dict.fromkeys(n for s in self for n in (*s.parameters, *s.reads)):
+            known = self._shapes.get(name)
+            if name not in tensors:
+                raise ValueError(
+                    f"Symmetries.{where}: the model must have every parameter that moves; got a model without {name}; "
+                    "find its symmetries anew."
+                )
+            if known is not None and tensors[name].shape != known:
+                raise ValueError(
+                    f"Symmetries.{where}: parameters must have the shapes they had when the symmetries were found; "
+                    f"got {tuple(tensors[name].shape)} for {name} of shape {tuple(known)}; find its symmetries anew."
+                )
 
     def _paired(self, elements: Elements):
         if len(elements) != len(self):
@@ -193,7 +251,23 @@ class Symmetries(Sequence[Symmetry]):
                 f"Symmetries: one element per symmetry; got {len(elements)} for {len(self)}; "
                 "start from identity() or sample(), and put None where nothing should move."
             )
-        return [(s, g) for s, g in zip(self, elements, strict=True) if g is not None]
+        pairs = [(s, g) for s, g in zip(self, elements, strict=True) if g is not None]
+        for s, g in pairs:
+            shape = (*s.batch, *s.group.element_shape)
+            if tuple(g.shape) != shape:
+                raise ValueError(
+                    f"Symmetries: an element of {s.name} has shape {shape}; got {tuple(g.shape)}; "
+                    "start from identity() or sample()."
+                )
+        return pairs
+
+
+def _lies_in(group: Group, g: Tensor) -> bool:
+    if isinstance(group, GeneralLinear | Affine):
+        return True  # singular values cost more than the move; the solve refuses what has no inverse
+    # Rotations may have lost half their digits in products, but no more.
+    tolerance = torch.finfo(g.dtype).eps ** 0.5 if isinstance(group, Orthogonal) else None
+    return group.contains(g, tolerance=tolerance)
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,7 @@
 """A Symmetry: a group, and the parameter blocks that it moves together without changing the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -75,7 +74,9 @@ class Symmetry:
         Returns:
             A new tensor for each name in `parameters`.
         """
-        return self._each(tensors, tensors, lambda slot, x: slot.moved(self.group, self._like(g, x), x, tensors))
+        return self._each(
+            tensors, tensors, lambda slot, x: slot.moved(self.group, self._like(g, x), x, tensors)
+        )
 
     def generator(self, a: Tensor, tensors: Tensors) -> dict[str, Tensor]:
         """Velocity of the orbit through the tensors along the algebra element a, by name.
@@ -114,7 +115,9 @@ class Symmetry:
         """
         if self.linear:
             return self._each(
-                gradients, gradients, lambda slot, x: slot.moved(self.group, self._like(g, x), x, gradients, -1)
+                gradients,
+                gradients,
+                lambda slot, x: slot.moved(self.group, self._like(g, x), x, gradients, -1),
             )
         if tensors is None:
             raise ValueError(
@@ -141,9 +144,11 @@ class Symmetry:
                 f"Symmetry.transport_second: elementwise second moments follow scalings, signs and permutations only; "
                 f"got {self.name}; choose second_moments='keep' or 'reset' for it."
             )
-        doubled = {slot: Slot(slot.parameter, slot.block, slot.dims, 2 * Fraction(slot.charge)) for slot in self.slots}
+        doubled = {s: replace(s, charge=2 * s.charge) for s in self.slots if isinstance(s, Slot)}
         return self._each(
-            seconds, seconds, lambda slot, x: doubled[slot].moved(self.group, self._like(g, x), x, seconds, -1)
+            seconds,
+            seconds,
+            lambda slot, x: doubled[slot].moved(self.group, self._like(g, x), x, seconds, -1),
         )
 
     @property
@@ -155,7 +160,8 @@ class Symmetry:
         return f"Symmetry({self.name}, {self.family}, on {', '.join(self.parameters)})"
 
     def _like(self, g: Tensor, x: Tensor) -> Tensor:
-        return g.to(device=x.device, dtype=x.dtype if g.is_floating_point() else g.dtype)
+        # Never to a narrower dtype: a rotation rounded to bfloat16 is no rotation.
+        return g.to(x.device, torch.promote_types(g.dtype, x.dtype) if g.is_floating_point() else g.dtype)
 
     def _each(self, source: Tensors, present: Tensors, rule) -> dict[str, Tensor]:
         moved: dict[str, Tensor] = {}
@@ -172,7 +178,8 @@ class Symmetry:
             if name not in moved:
                 moved[name] = source[name].clone()
             view = slot.block.view(moved[name])
-            view.copy_(rule(slot, view))
+            # Differentiated, a rule keeps what it was given, which must not be written over.
+            view.copy_(rule(slot, view.clone() if torch.is_grad_enabled() else view))
         return moved
 
     def _pull_back(self, g: Tensor, gradients: Tensors, tensors: Tensors) -> dict[str, Tensor]:
