@@ -101,13 +101,21 @@ def view(p: Pass, t: Abstract, shape: tuple[int, ...]) -> Abstract:
             if f.size > n or n % f.size:
                 m = gcd(f.size, n)
                 if m == 1:
-                    raise Misfit(f"a view cuts an axis of {f.size} at {n}")
+                    return view(p, _in_singles(p, t, f, n), shape)
                 f, *more = split(p, f, (m, f.size // m))
                 todo[:0] = more
             axis.append(f)
             n //= f.size
         axes.append(axis)
     return settled(p, rebuilt(p, t, axes))
+
+
+def _in_singles(p: Pass, t: Dense, f: Factor, n: int) -> Abstract:
+    """An axis that a view cuts across its factors, index by index: no group acts on it, but scales still do."""
+    if f.space is None or f.size > FEW or f.space.root().level == Level.RIGID:
+        raise Misfit(f"a view cuts an axis of {f.size} at {n}")
+    f.space.pieces("cat", (1,) * f.size, p.hints)
+    return settled(p, t)
 
 
 def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
@@ -124,8 +132,10 @@ def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
             if block % total == 0 and (total * behind) % block == 0:
                 pieces = [lead * m * (block // total) for m in inner]
                 break
-            if block == len(inner) > 1 and len(set(inner)) == 1:
-                pieces = [lead] * len(inner)
+            if block > 1 and total % block == 0:
+                where = (seams(t, t.axis) or ((), ()))[0], (total // block,) * block
+                t = Cat(t.axis, t.outer, _regroup(p, t, t.axis, where))
+                pieces = [lead] * block
                 break
         done *= n
     else:

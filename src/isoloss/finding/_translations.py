@@ -41,8 +41,9 @@ SAME = 1e-7
 NOTHING = 1e-13
 # So many parameters of other modules are tried as the bias behind a weight that has none.
 FEW = 12
-# Random points at the most; relations that need more are not looked for.
-MOST = 32
+# Random points: at least two, so that a relation is no accident of one; at the most, where a pass is cheap.
+FEWEST, MOST = 2, 96
+SMALL_MODEL = 100_000
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -109,7 +110,8 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
         groups.setdefault(column.key, []).append(i)
     rows: list[list[Tensor]] = []
     invisible = set(range(len(columns)))
-    for _ in range(_draws(groups)):
+    size = sum(t.numel() for t in verifier.tensors.values())
+    for _ in range(_draws(groups, MOST if size <= SMALL_MODEL else FEWEST)):
         drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
         if drawn is None:
             return []
@@ -179,11 +181,12 @@ def _measure(columns: list[Column], tensors: Values, gradients: Values) -> tuple
     return values, small
 
 
-def _draws(groups: dict[Key, list[int]]) -> int:
+def _draws(groups: dict[Key, list[int]], most: int) -> int:
+    """As many random points as the groups need that can be served at all."""
     wanted = [
         -(-(len(m) + MARGIN) // max(prod(s.size for s in key), 1)) for key, m in groups.items() if len(m) > 1
     ]
-    return min(max([2, *wanted]), MOST)
+    return max([FEWEST, *(n for n in wanted if n <= most)])
 
 
 def _implied(columns: list[Column], relation: dict[int, float], direct: list[dict[int, float]]) -> bool:
@@ -289,7 +292,8 @@ class _Columns:
                 if not into:
                     continue
                 alive = [i for i in into if self.roots(x)[i].level > Level.RIGID]
-                for index in [into] if alive in ([], into) else [into, alive]:
+                # Where a weight mixes positions, a shift of all of them alike passes through as one number.
+                for index in [into, *([alive] if alive != into else [])]:
                     keys, names = self._index(x, index)
                     gains = [g for g in self.gains if self.roots(g) == self.roots(x, 1 - axis)]
                     for bias in self._biases(x, axis):

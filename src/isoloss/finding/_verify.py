@@ -19,7 +19,7 @@ TOLERANCE = 1e-10
 # A function that a slot matters to changes by far more than rounding when the slot is left behind.
 BROKEN = 1e-7
 # So many points are tried before a slot is said to be idle.
-ATTEMPTS = 6
+ATTEMPTS = 12
 # At most so many forward passes check all the symmetries of a large model, several at once.
 ROUNDS = 24
 
@@ -180,7 +180,9 @@ class Verifier:
         for slot in symmetry.slots:
             target = moved.setdefault(slot.parameter, self.tensors[slot.parameter].clone())
             view = slot.block.view(target)
-            view.add_(torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1)
+            view.add_(
+                torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1
+            )
         return self.change(moved, not symmetry.exact)
 
 
