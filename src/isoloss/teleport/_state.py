@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from isoloss.groups import ComplexScaling, GeneralLinear, Orthogonal, Permutation, PositiveScaling, SignFlip
+from isoloss.groups import Permutation, PositiveScaling, SignFlip
 from isoloss.symmetry import Slot, Symmetry
+from isoloss.teleport._matrices import Matrices, are_matrices
 
 Policy = Literal["transport", "keep", "reset"]
 POLICIES = ("transport", "keep", "reset")
@@ -45,6 +47,9 @@ SQUARE = Kind("square", -2, False, "second_moments")
 MAGNITUDE = Kind("magnitude", -1, False, "second_moments")
 STEP = Kind("step", 0, False, "second_moments")
 KINDS = {k.name: k for k in (PARAMETER, GRADIENT, UPDATE, SQUARE, MAGNITUDE, STEP)}
+
+# What becomes of the entries of a matrix that moves them.
+ENTRIES = {SQUARE.name: torch.square, MAGNITUDE.name: torch.abs}
 
 KNOWN: dict[str, Kind] = {
     "momentum_buffer": GRADIENT,  # SGD, Muon
@@ -137,63 +142,46 @@ def resets(
     return pairs
 
 
-def carry(
-    kind: Kind, symmetry: Symmetry, g: Tensor, x: Mapping[str, Tensor], here: Mapping[str, Tensor]
-) -> dict:
-    """Tensors of one kind after the parameters have moved by g.
+class Carrier:
+    """Moves tensors of every kind as one element moves the parameters.
 
     Args:
-        kind: What they are.
         symmetry: That of g.
         g: The element.
-        x: The tensors by the name of the parameter.
-        here: The parameters before the move.
-
-    Returns:
-        New tensors for those that change.
     """
-    match symmetry.group:
-        case Permutation():
-            return symmetry.transport(g, x, here)
-        case SignFlip() if not kind.signed:
-            return {}
-        case PositiveScaling() if symmetry.linear:
-            return replace(symmetry, slots=_charged(symmetry, kind.power)).act(g, x) if kind.power else {}
-    if kind is PARAMETER:
-        return symmetry.act(g, {**here, **x})
-    if kind is GRADIENT or isinstance(symmetry.group, SignFlip):
-        return symmetry.transport(g, x, here)
-    return _mixed(kind, symmetry, g, x) if kind.power else {}
 
+    def __init__(self, symmetry: Symmetry, g: Tensor):
+        self.symmetry, self._g = symmetry, g
 
-def _mixed(kind: Kind, symmetry: Symmetry, g: Tensor, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Squares or magnitudes, moved by the squares or magnitudes of the matrices that move the gradient."""
-    if not symmetry.linear or not isinstance(symmetry.group, GeneralLinear | Orthogonal | ComplexScaling):
-        return {}
-    moved: dict[str, Tensor] = {}
-    for slot in symmetry.slots:
-        if isinstance(slot, Slot) and slot.parameter in x:
-            matrix, slot, batch = _matrix(symmetry, slot, g)
-            entries = matrix.square() if kind.power == -2 else matrix.abs()
-            n = entries.shape[-1]
-            single = Symmetry(GeneralLinear(n), (slot,), batch)
-            moved.update(single.act(entries, {slot.parameter: moved.get(slot.parameter, x[slot.parameter])}))
-    return moved
+    def move_(self, kind: Kind, x: dict[str, Tensor], here: Mapping[str, Tensor]) -> None:
+        """Move tensors, given as copies that may be written to.
 
+        Args:
+            kind: What they are.
+            x: The tensors by the name of the parameter.
+            here: The parameters before the move; needed where the action is not linear.
+        """
+        symmetry, g = self.symmetry, self._g
+        match symmetry.group:
+            case Permutation():
+                x.update(symmetry.transport(g, x, here))
+            case SignFlip():
+                x.update(symmetry.transport(g, x, here) if kind.signed else {})
+            case PositiveScaling() if symmetry.linear:
+                x.update(
+                    replace(symmetry, slots=_charged(symmetry, kind.power)).act(g, x) if kind.power else {}
+                )
+            case _ if are_matrices(symmetry):
+                if kind.power:
+                    self._matrices.move_(x, 1 if kind is PARAMETER else -1, ENTRIES.get(kind.name))
+            case _ if kind is PARAMETER:
+                x.update(symmetry.act(g, x))
+            case _ if kind is GRADIENT:
+                x.update(symmetry.transport(g, x, here))
 
-def _matrix(symmetry: Symmetry, slot: Slot, g: Tensor) -> tuple[Tensor, Slot, tuple[int, ...]]:
-    """The matrix that moves a slot's gradient, the slot as a matrix acts on it, and the batch of such matrices."""
-    group = symmetry.group
-    basis = torch.eye(2 if isinstance(group, ComplexScaling) else group.n, dtype=g.dtype, device=g.device)
-    unit = replace(slot, charge=Fraction(1))
-    if not isinstance(group, ComplexScaling):
-        rows = group.act(g, basis.expand(*symmetry.batch, *basis.shape), -slot.charge)
-        return rows.mT, unit, symmetry.batch
-    # One matrix of the plane per frequency: the frequencies join the batch.
-    planes = basis.view(*(1,) * len(symmetry.batch), 2, 2, 1).expand(*symmetry.batch, 2, 2, group.n)
-    rows = group.act(g, planes, -slot.charge).movedim(-1, -3)
-    *batch, plane, frequency = slot.dims
-    return rows.mT, replace(unit, dims=(*batch, frequency, plane)), (*symmetry.batch, group.n)
+    @cached_property
+    def _matrices(self) -> Matrices:
+        return Matrices(self.symmetry, self._g)
 
 
 def _charged(symmetry: Symmetry, power: int) -> tuple[Slot, ...]:

@@ -9,7 +9,7 @@ from isoloss.symmetry import Symmetry
 from isoloss.teleport._move import Move
 from isoloss.teleport._quadratic import widen
 from isoloss.teleport._scalings import Scalings
-from isoloss.teleport._state import PARAMETER, States, carry
+from isoloss.teleport._state import GRADIENT, PARAMETER, Carrier, States
 
 
 def together(
@@ -39,27 +39,25 @@ def together(
     fast = [_positive(symmetries[i], elements[i]) for i in scalings.members]
     done = {i for i, g in zip(scalings.members, fast, strict=True) if g is not None}
     rest = [
-        (s, g)
-        for i, (s, g) in enumerate(zip(symmetries, elements, strict=True))
+        Carrier(symmetry, g)
+        for i, (symmetry, g) in enumerate(zip(symmetries, elements, strict=True))
         if g is not None and i not in done
     ]
-    copied = {name for symmetry, _ in rest for name in (*symmetry.parameters, *symmetry.reads)}
     factors = _Factors(scalings, scalings.vector(fast)) if done else None
-    everything = [States("parameter", PARAMETER, dict(parameters)), *states]
-    places: list[dict[str, Tensor]] = []  # the parameters before each of the rest
-    for family in everything:
-        old = {n: widen(x) for n, x in family.tensors.items() if n in copied}
-        new = dict(old)
+    moving = {name for carrier in rest for name in carrier.symmetry.parameters}
+    reading = {name for carrier in rest for name in carrier.symmetry.reads}
+    places: list[dict[str, Tensor]] = []  # the parameters before each of the rest, where that matters
+    for family in [States("parameter", PARAMETER, dict(parameters)), *states]:
+        new = {n: widen(x).clone() for n, x in family.tensors.items() if n in moving | reading}
+        written = moving | (reading if family.kind is GRADIENT else set())
         if factors is not None and family.kind.power:
-            factors.apply(family, new, move)
-        for k, (symmetry, g) in enumerate(rest):
+            written |= factors.apply(family, new, move)
+        for k, carrier in enumerate(rest):
             if family.kind is PARAMETER:
-                places.append(dict(new))
-            present = {n: new[n] for n in (*symmetry.parameters, *symmetry.reads) if n in new}
-            new.update(carry(family.kind, symmetry, g, present, places[k]))
-        for name in new:
-            if new[name] is not old[name]:
-                move.replace(_called(name, family), family.tensors[name], new[name])
+                places.append({} if carrier.symmetry.linear else {n: x.clone() for n, x in new.items()})
+            carrier.move_(family.kind, new, places[k])
+        for name in written & new.keys():
+            move.replace(_called(name, family), family.tensors[name], new[name])
     return move
 
 
@@ -70,9 +68,10 @@ class _Factors:
         self._scalings, self._s = scalings, s
         self._known: dict[int, tuple[Sequence[Tensor], Tensor]] = {}
 
-    def apply(self, family: States, new: dict[str, Tensor], move: Move) -> None:
-        """Scale the tensors of a family: those in `new` there, the others in place."""
+    def apply(self, family: States, new: dict[str, Tensor], move: Move) -> set[str]:
+        """Scale the tensors of a family: those in `new` there, whose names are returned, the others in place."""
         parts, largest = self._of(family.kind.power)
+        copied = set()
         for cells in self._scalings.cells:
             x = family.tensors.get(cells.name)
             if x is None:
@@ -80,8 +79,10 @@ class _Factors:
             if cells.name not in new:
                 move.scale(_called(cells.name, family), x, cells.spread(parts), largest, family.bound)
                 continue
+            copied.add(cells.name)
             for factor in cells.spread(parts):
                 new[cells.name] = new[cells.name] * factor.to(x.device)
+        return copied
 
     def _of(self, power: int) -> tuple[Sequence[Tensor], Tensor]:
         if power not in self._known:

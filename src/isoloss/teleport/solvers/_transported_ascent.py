@@ -10,6 +10,7 @@ from torch import Tensor
 
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Block, Slot, Symmetry
+from isoloss.teleport._matrices import Matrices, are_matrices
 from isoloss.teleport._pair import Pair
 from isoloss.teleport._point import Point
 from isoloss.teleport._posynomial import Posynomial
@@ -38,7 +39,7 @@ class TransportedAscent:
     def uses(self, symmetry: Symmetry) -> bool:
         """Scalings, real or complex, and general linear groups that move every entry from one side only."""
         return is_scaling(symmetry) or (
-            isinstance(symmetry.group, GeneralLinear) and symmetry.linear and _one_sided(symmetry)
+            isinstance(symmetry.group, GeneralLinear) and are_matrices(symmetry) and _one_sided(symmetry)
         )
 
     def solve(
@@ -89,7 +90,13 @@ class TransportedAscent:
             after = after + change.to(after)
             for i, g in zip(pairs, found, strict=True):
                 elements[i] = g
-                sizes.append(torch.linalg.svdvals(g).log().abs().amax().to(after))
+                # Closed forms go to the edge of the radius; what an unbounded search has found must be measured.
+                size = (
+                    torch.linalg.svdvals(g).log().abs().amax()
+                    if objective.lower
+                    else torch.full_like(after, radius)
+                )
+                sizes.append(size.to(after))
         return Solution(elements, before, after, torch.stack(sizes).amax())
 
     def _in_turn(
@@ -106,12 +113,14 @@ class TransportedAscent:
             gained = torch.zeros_like(total)
             for k, symmetry in enumerate(symmetries):
                 pair = Pair.of(symmetry, form)
-                if not turn:
-                    ridges.append(pair.ridge())
-                g = pair.lowered(radius, ridges[k]) if lower else pair.raised(radius)
-                ridges[k] = ridges[k].moved(g)
+                if lower:
+                    ridges += [pair.ridge()] if turn == 0 else []
+                    g = pair.lowered(radius, ridges[k])
+                    ridges[k] = ridges[k].moved(g)
+                else:
+                    g = pair.raised(radius)
                 gained = gained + (pair.value(g) - pair.here)
-                form = _moved(form, symmetry, g)
+                Matrices(symmetry, g).move_(form.tensors, form.power)
                 found[k : k + 1] = [symmetry.group.compose(g, found[k]) if turn else g]
             total = total + gained
             if turn + 1 < rounds and gained.abs() <= sqrt(torch.finfo(torch.float32).eps) * total.abs():
@@ -135,17 +144,11 @@ def _indices(block: Block, axis: int) -> set[int]:
 
 
 def _scaled(form: Quadratic, scalings: Scalings, s: Tensor, names: set[str]) -> Quadratic:
-    """The form after the scalings, as far as these names."""
-    tensors = {n: widen(x) if n in names else x for n, x in form.tensors.items()}
+    """The form after the scalings, for these names with tensors that may be written to."""
+    tensors = {n: widen(x).clone() if n in names else x for n, x in form.tensors.items()}
     parts = scalings.parts(scalings.factors(s, form.power)) if scalings.members else ()
     for cells in scalings.cells:
         if cells.name in names and cells.name in tensors:
             for factor in cells.spread(parts):
-                tensors[cells.name] = tensors[cells.name] * factor.to(tensors[cells.name].device)
+                tensors[cells.name].mul_(factor.to(tensors[cells.name].device))
     return Quadratic(tensors, form.power, form.weights)
-
-
-def _moved(form: Quadratic, symmetry: Symmetry, g: Tensor) -> Quadratic:
-    move = symmetry.act if form.power > 0 else symmetry.transport
-    present = {n: form.tensors[n] for n in symmetry.parameters if n in form.tensors}
-    return Quadratic({**form.tensors, **move(g, present)}, form.power, form.weights)
