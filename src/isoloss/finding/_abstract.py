@@ -122,6 +122,7 @@ class Pass:
         seen: Spaces of every tensor: a group may vary along an index only if no tensor drops it.
         diagonals: Leaves whose values are used as a diagonal change of basis.
         gains: Leaves that tensors are multiplied with elementwise.
+        shifts: Leaves that tensors are added to.
         rotations: Nodes that may move by rotations only.
     """
 
@@ -132,6 +133,7 @@ class Pass:
         self.seen: list[list[Space]] = []
         self.diagonals: set[int] = set()
         self.gains: set[int] = set()
+        self.shifts: set[int] = set()
         self.rotations: list[tuple[Space, Node]] = []
         self._labels = count()
 

@@ -136,6 +136,7 @@ def add(p: Pass, args: list[Abstract]) -> Abstract:
 def sum_of(p: Pass, args: list[Dense], table: list[list[Column]]) -> tuple[Form | None, Form | None]:
     """What a sum asks of its terms, for `pointwise`."""
     live = [i for i, t in enumerate(args) if t.scale is not None]
+    p.shifts.update(t.leaf.index for t in args if t.leaf is not None)
     for column in (c for columns in table for c in columns):
         holders = [f for i, f in enumerate(column) if i in live and f is not None and f.space is not None]
         if not holders:

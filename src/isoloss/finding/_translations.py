@@ -39,8 +39,10 @@ MARGIN = 6
 SAME = 1e-7
 # A gradient this much smaller than the largest is rounding.
 NOTHING = 1e-13
+# Entries of a column that are looked at, if it has more.
+SAMPLE = 8192
 # So many parameters of other modules are tried as the bias behind a weight that has none.
-FEW = 12
+FEW = 6
 # Random points: at least two, so that a relation is no accident of one; at the most, where a pass is cheap.
 FEWEST, MOST = 2, 96
 SMALL_MODEL = 100_000
@@ -68,24 +70,24 @@ class Column:
         """The first block that moves."""
         return self.moves[0][0]
 
-    def of(self, tensors: Values, gradients: Values) -> Tensor:
-        """Inner products of a gradient with the directions, shape of the key."""
-        total = torch.zeros((), dtype=torch.float64)
+    def of(self, draw: Draw) -> tuple[Tensor, float]:
+        """Inner products of a gradient with the directions, shape of the key; and their size if nothing cancelled."""
+        total, size = torch.zeros((), dtype=torch.float64), 0.0
         for leaf, equation, operands, factor in self.moves:
             inputs, output = equation.split("->")
             index, *rest = inputs.split(",")
-            g = leaf.block.view(gradients[leaf.name])
-            blocks = [o.block.view(tensors[o.name]) ** power for o, power in operands]
-            total = total + factor * torch.einsum(",".join([output, *rest]) + "->" + index, g, *blocks)
-        return total
-
-    def size(self, tensors: Values, gradients: Values) -> float:
-        """What the inner products would be like if nothing cancelled."""
-        return sum(
-            float(leaf.block.view(gradients[leaf.name]).norm())
-            * prod(float((o.block.view(tensors[o.name]) ** power).norm()) for o, power in operands)
-            for leaf, _, operands, _ in self.moves
-        )
+            g, norm = draw.gradient(leaf)
+            blocks = []
+            for (o, power), letters in zip(operands, rest, strict=True):
+                # Letters that only this block has (a kernel) are summed once, not for every bias behind it.
+                kept = "".join(c for c in letters if c in output + index or sum(c in r for r in rest) > 1)
+                block, length = draw.block(o, power, letters, kept)
+                blocks.append((block, kept))
+                norm *= length
+            names = ",".join([output, *(k for _, k in blocks)])
+            total = total + factor * torch.einsum(f"{names}->{index}", g, *(b for b, _ in blocks))
+            size += norm
+        return total, size
 
     def shifts(self, factor: float) -> Iterator[Shift]:
         """Its directions as shifts, times a factor."""
@@ -132,7 +134,7 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
         members = [i for i in members if i not in hidden and not columns[i].alone]
         if len(members) < 2 or len(rows) * prod(s.size for s in key) < len(members) + MARGIN:
             continue
-        stacked = torch.stack([torch.cat([r[i].flatten() for r in rows]) for i in members], 1)
+        stacked = torch.stack([torch.cat([r[i] for r in rows]) for i in members], 1)
         for relation in relations(stacked):
             named = {members[k]: c for k, c in relation.items()}
             if _implied(columns, named, direct):
@@ -149,33 +151,65 @@ def relations(columns: Tensor) -> Iterator[dict[int, float]]:
     Args:
         columns: Shape (rows, columns).
     """
-    norms = columns.norm(dim=0)
-    unit = columns / norms
+    unit = columns / columns.norm(dim=0)
+    rows, count = columns.shape
+    frame, triangle = columns.new_zeros(rows, count), columns.new_zeros(count, count)
     basis: list[int] = []
-    frame = columns.new_zeros(columns.shape[0], 0)
-    for k in range(columns.shape[1]):
-        rest = unit[:, k] - frame @ (frame.T @ unit[:, k])
-        rest = rest - frame @ (frame.T @ rest)
-        if float(rest.norm()) > SAME:
-            frame = torch.cat([frame, (rest / rest.norm())[:, None]], 1)
+    for k in range(count):
+        n = len(basis)
+        along = frame[:, :n].T @ unit[:, k]
+        rest = unit[:, k] - frame[:, :n] @ along
+        # Gram and Schmidt twice is enough.
+        more = frame[:, :n].T @ rest
+        rest, along = rest - frame[:, :n] @ more, along + more
+        size = float(rest.norm())
+        if size > SAME:
+            frame[:, n], triangle[:n, n], triangle[n, n] = rest / size, along, size
             basis.append(k)
-            continue
-        if not basis:
-            continue
-        fit = torch.linalg.lstsq(unit[:, basis], unit[:, k], driver="gelsd").solution
-        chosen = [j for j, c in enumerate(fit.tolist()) if abs(c) > SAME]
-        fit = torch.linalg.lstsq(
-            columns[:, [basis[j] for j in chosen]], columns[:, k], driver="gelsd"
-        ).solution
-        yield {k: 1.0} | {basis[j]: -c for j, c in zip(chosen, fit.tolist(), strict=True)}
+        elif n:
+            fit = torch.linalg.solve_triangular(triangle[:n, :n], along[:, None], upper=True)[:, 0]
+            fit = fit * columns[:, k].norm() / columns[:, basis].norm(dim=0)
+            share = fit * columns[:, basis].norm(dim=0) / columns[:, k].norm()
+            chosen = [j for j, c in enumerate(share.tolist()) if abs(c) > SAME]
+            yield {k: 1.0} | {basis[j]: -float(fit[j]) for j in chosen}
+
+
+class Draw:
+    """The parameters and gradients of one random point, with what the columns share of them."""
+
+    def __init__(self, tensors: Values, gradients: Values):
+        self._tensors, self._gradients = tensors, gradients
+        self._norms: dict[int, float] = {}
+        self._blocks: dict[tuple, tuple[Tensor, float]] = {}
+
+    def gradient(self, leaf: Leaf) -> tuple[Tensor, float]:
+        """The gradient of a block, and its norm."""
+        g = leaf.block.view(self._gradients[leaf.name])
+        if leaf.index not in self._norms:
+            self._norms[leaf.index] = float(g.norm())
+        return g, self._norms[leaf.index]
+
+    def block(self, leaf: Leaf, power: int, letters: str, kept: str) -> tuple[Tensor, float]:
+        """A block to a power, summed over the letters not kept, and the norm before that."""
+        key = (leaf.index, power, letters, kept)
+        if key not in self._blocks:
+            x = leaf.block.view(self._tensors[leaf.name])
+            x = x if power == 1 else x**power
+            self._blocks[key] = (
+                x if kept == letters else torch.einsum(f"{letters}->{kept}", x),
+                float(x.norm()),
+            )
+        return self._blocks[key]
 
 
 def _measure(columns: list[Column], tensors: Values, gradients: Values) -> tuple[list[Tensor], set[int]]:
     largest = max((float(g.abs().max()) for g in gradients.values() if g.numel()), default=0.0)
-    values = [c.of(tensors, gradients) for c in columns]
-    small = set()
-    for i, (column, value) in enumerate(zip(columns, values, strict=True)):
-        size = column.size(tensors, gradients)
+    draw = Draw(tensors, gradients)
+    values, small = [], set()
+    for i, column in enumerate(columns):
+        value, size = column.of(draw)
+        # A relation among whole matrices shows in a few thousand of their entries.
+        values.append(value.flatten()[:: value.numel() // SAMPLE + 1].clone())
         if size <= NOTHING * largest or float(value.norm()) <= ZERO * size:
             small.add(i)
     return values, small
@@ -224,10 +258,10 @@ class _Columns:
     def __init__(self, solution: Solution):
         self._rows: dict[int, Space] = {}
         self.leaves = [x for x in solution.leaves if x.index not in solution.held]
-        self.gains = [x for x in self.leaves if x.index in solution.p.gains and len(x.cells) == 1]
-        self.vectors = [x for x in self.leaves if len(x.cells) == 1]
+        vectors = [x for x in self.leaves if len(x.cells) == 1]
+        self.gains = [x for x in vectors if x.index in solution.p.gains]
         self.by_roots: dict[Key, list[Leaf]] = {}
-        for x in self.vectors:
+        for x in (x for x in vectors if x.index in solution.p.shifts):
             self.by_roots.setdefault(tuple(self.roots(x)), []).append(x)
 
     def all(self) -> Iterator[Column]:
@@ -299,7 +333,7 @@ class _Columns:
                     for bias in self._biases(x, axis):
                         end = "".join(letters[i] for i in out)
                         yield Column(keys, [(bias, f"{names},{letters}->{end}", ((x, 1),), 1.0)])
-                        for gain in gains if len(gains) <= FEW and index == into else ():
+                        for gain in gains if len(gains) <= FEW // 2 and index == into else ():
                             along = "".join(letters[i] for i in into)
                             passed = ((x, 1), (gain, 1))
                             yield Column(keys, [(bias, f"{names},{letters},{along}->{end}", passed, 1.0)])

@@ -20,8 +20,9 @@ TOLERANCE = 1e-10
 BROKEN = 1e-7
 # So many points are tried before a slot is said to be idle.
 ATTEMPTS = 12
-# At most so many forward passes check all the symmetries of a large model, several at once.
-ROUNDS = 24
+# So many forward passes at the most check all the symmetries of a model of at most so many parameters, several at
+# once if need be.
+ROUNDS = ((1_000_000, 64), (float("inf"), 4))
 
 
 class Verifier:
@@ -106,9 +107,11 @@ class Verifier:
     def verified(self, symmetries: Iterable[Symmetry]) -> tuple[list[Symmetry], list[str]]:
         """Those that hold, each with its error, and a note for each that does not."""
         kept, notes = [], []
+        parameters = sum(t.numel() for t in self.tensors.values())
+        rounds = next(n for limit, n in ROUNDS if parameters <= limit)
         for exact in (True, False):
             some = [s for s in symmetries if s.exact == exact]
-            size = -(-len(some) // ROUNDS) if some else 1
+            size = -(-len(some) // rounds) if some else 1
             for i in range(0, len(some), size):
                 good, bad = self._bisect(some[i : i + size], not exact)
                 kept += good
@@ -118,8 +121,8 @@ class Verifier:
     def _bisect(self, some: list[Symmetry], without_eps: bool) -> tuple[list[Symmetry], list[str]]:
         error = self.error(some, without_eps)
         if error <= TOLERANCE:
-            if without_eps:
-                return [replace(s, error=self.error([s])) for s in some], []
+            # Up to eps: what matters is how much the outputs change with it.
+            error = self.error(some) if without_eps else error
             return [replace(s, error=error) for s in some], []
         if len(some) == 1:
             s = some[0]
