@@ -70,6 +70,12 @@ def test_jumps_are_where_they_should_be_and_change_no_loss(finished):
         "Adam + balance": 1,
     }
     assert [j["epoch"] for j in jumps["SGD + teleport"]] == [0, 0.5]
+    for of in jumps.values():
+        for jump in of:
+            # Float32: a sum of 16 losses over three layers of at most 64 products each, all relative to eps.
+            assert jump["after"]["training_loss"] == pytest.approx(jump["before"]["training_loss"], rel=1e-5)
+    for jump in jumps["SGD + teleport"]:
+        assert jump["after"]["gradient_norm"] != jump["before"]["gradient_norm"]
     starts = [entry["runs"][0]["training_loss"][0] for entry in scene["contenders"].values()]
     assert len(set(starts)) == 1
 

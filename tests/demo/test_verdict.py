@@ -53,8 +53,11 @@ def test_report_names_rates_and_ranges():
         "validation_loss": [0.25],
         "validation_accuracy": [0.9],
         "seconds": [1.0],
+        "jumps": [{"before": {"training_loss": 2.0}, "after": {"training_loss": 2.5}}],
     }
     entry = {"runs": [of | {"learning_rate": 0.1}, of | {"learning_rate": 0.32, "training_loss": [0.7]}]}
-    text = report({"scenes": {"default": {"contenders": {"SGD": entry}}}})
+    text = report({"scenes": {"default": {"contenders": {"SGD": entry}, "largest_change_of_outputs": 3e-16}}})
     assert "default (2 seeds" in text and "0.1 .. 0.32" in text and "0.6" in text and "(0.5 .. 0.7)" in text
+    assert "changed the outputs by at most 3e-16" in text
+    assert "2 jumps changed the training loss by at most 2e-01 of it" in text
     assert "lowest training loss: SGD, nobody within its seed spread" in text

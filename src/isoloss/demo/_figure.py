@@ -150,7 +150,7 @@ def _jumps(axis, runs, curves: dict[str, np.ndarray], along: str, key: str, styl
     )
     if key == "gradient_norm":
         for i in range(len(jumps)):
-            after = [run["jumps"][i]["gradient_norm_on_all_data"] for run in runs if len(run["jumps"]) > i]
+            after = [run["jumps"][i]["after"][key] for run in runs if len(run["jumps"]) > i]
             if None not in after:
                 axis.plot(
                     [x[i], x[i]], [y[i], np.median(after)], linewidth=1.0, color=style["color"], zorder=3

@@ -19,10 +19,11 @@ HEADER = (
 
 def report(results: dict[str, Any]) -> str:
     """For each scene what every contender reached at its best learning rate, and what that says."""
-    return "\n\n".join(_scene(name, scene["contenders"]) for name, scene in results["scenes"].items())
+    return "\n\n".join(_scene(name, scene) for name, scene in results["scenes"].items())
 
 
-def _scene(name: str, contenders: dict[str, Any]) -> str:
+def _scene(name: str, scene: dict[str, Any]) -> str:
+    contenders = scene["contenders"]
     runs = {c: entry["runs"] for c, entry in contenders.items()}
     rows = [
         (
@@ -44,7 +45,24 @@ def _scene(name: str, contenders: dict[str, Any]) -> str:
         first, *tied = leaders(runs, measure)
         within = f", within its seed spread: {', '.join(tied)}" if tied else ", nobody within its seed spread"
         lines.append(f"- lowest {measure.replace('_', ' ')}: {first}{within}")
+    lines.append(f"- {_moves(scene, runs)}")
     return "\n".join(lines)
+
+
+def _moves(scene: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> str:
+    """What moving on the level set did to the function and to the loss: nothing, up to rounding."""
+    pairs = [
+        (jump["before"]["training_loss"], jump["after"]["training_loss"])
+        for of in runs.values()
+        for run in of
+        for jump in run["jumps"]
+    ]
+    changes = [abs(after / before - 1) for before, after in pairs if before and after]
+    jumped = f"{len(pairs)} jumps changed the training loss by at most {max(changes, default=0):.0e} of it (float32)"
+    rescaled = scene["largest_change_of_outputs"]
+    return (
+        f"rescaling changed the outputs by at most {rescaled:.0e} (float64), {jumped}" if rescaled else jumped
+    )
 
 
 def _rates(runs: list[dict[str, Any]]) -> str:

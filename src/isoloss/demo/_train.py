@@ -49,8 +49,8 @@ def train(
 
     Returns:
         Lists `epochs`, `seconds`, `training_loss`, `gradient_norm`, `validation_loss`, `validation_accuracy`;
-        list `jumps`, their reports and the gradient norm on all training data right after each; `diverged`, true if the
-        training ended at a loss that is not finite. Such numbers are None.
+        list `jumps`, their reports with the training loss and the gradient norm on all data before and after;
+        `diverged`, true if training ended at a loss that is not finite. Such numbers are None.
     """
     per_epoch = math.ceil(len(data.y) / batch)
     history: dict[str, Any] = {"epochs": [], "seconds": [], "jumps": [], "diverged": False}
@@ -75,10 +75,13 @@ def train(
         jump = teleport.step() if teleport is not None else None
         if jump is not None and jump.skipped is None:
             clock.pause()
-            measured = (
-                {"gradient_norm_on_all_data": finite(gradient_norm(model, data))} if evaluate_at else {}
-            )
-            history["jumps"].append({"epoch": step / per_epoch} | jump.as_dict() | measured)
+            predicted = {name: finite(value) for name, value in jump.as_dict().items()}
+            told: dict[str, Any] = {"epoch": step / per_epoch, "predicted_on_the_batch": predicted}
+            if step in evaluate_at:
+                told["before"] = {name: history[name][-1] for name in ("training_loss", "gradient_norm")}
+                after = evaluate(model, data, gradient=True)
+                told["after"] = {name: after[name] for name in told["before"]}
+            history["jumps"].append(told)
             clock.resume()
         optimizer.step()
         if (step + 1) % per_epoch == 0 and not loss.isfinite():
