@@ -70,6 +70,7 @@ class Dense:
         leaf: The parameter block that it is, up to the order of its axes.
         pending: Pairs of factors whose elementwise product it is, by label: along an axis that is summed next this
             is an inner product, along any other a nonlinear function.
+        affine: The leaves it was last multiplied with and shifted by (a norm's weight and bias).
     """
 
     axes: Axes
@@ -77,6 +78,7 @@ class Dense:
     sign: Form | None = field(default_factory=dict)
     leaf: Leaf | None = None
     pending: tuple[tuple[int, Factor, Factor], ...] = ()
+    affine: tuple[int | None, int | None] = (None, None)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -123,6 +125,7 @@ class Pass:
         diagonals: Leaves whose values are used as a diagonal change of basis.
         gains: Leaves that tensors are multiplied with elementwise.
         shifts: Leaves that tensors are added to.
+        readings: (gain, shift or None, weight): a weight that reads a tensor through an elementwise affine map.
         rotations: Nodes that may move by rotations only.
     """
 
@@ -134,6 +137,7 @@ class Pass:
         self.diagonals: set[int] = set()
         self.gains: set[int] = set()
         self.shifts: set[int] = set()
+        self.readings: set[tuple[int, int | None, int]] = set()
         self.rotations: list[tuple[Space, Node]] = []
         self._labels = count()
 
@@ -239,6 +243,7 @@ def fresh_labels(p: Pass, t: Dense, keep=frozenset()) -> Dense:
         None if t.sign is None else renamed(t.sign, form),  # type: ignore[arg-type]
         t.leaf,
         tuple((form.get(label, label), f, g) for label, f, g in t.pending),
+        t.affine,
     )
 
 
@@ -283,7 +288,9 @@ def _total(kind: str, pieces: list[Space]) -> int:
 
 
 def _with_axis(t: Dense, axis: int, factors) -> Dense:
-    return Dense((*t.axes[:axis], tuple(factors), *t.axes[axis + 1 :]), t.scale, t.sign, t.leaf, t.pending)
+    return Dense(
+        (*t.axes[:axis], tuple(factors), *t.axes[axis + 1 :]), t.scale, t.sign, t.leaf, t.pending, t.affine
+    )
 
 
 def nest(p: Pass, axes: list[tuple[Factor, ...]]) -> list[list[Factor]]:

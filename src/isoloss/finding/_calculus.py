@@ -78,6 +78,7 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
             None if t.scale is None else renamed(t.scale, names),
             None if t.sign is None else renamed(t.sign, names),
             t.leaf,
+            affine=t.affine,
         )
         for t in dense
     ]
@@ -86,7 +87,18 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
     for columns, axis in zip(table, axes, strict=True):
         for column, f in zip(columns, axis, strict=True):
             f.node = next((c.node for c in column if c is not None and c.label == f.label), f.node)
-    return p.dense(axes, scale, sign, pending=tuple(pending))
+    return p.dense(axes, scale, sign, pending=tuple(pending), affine=_affine(dense, combine, lazy))
+
+
+def _affine(args: list[Dense], combine: Combine, product: bool) -> tuple[int | None, int | None]:
+    """The gain and shift of a product or a sum of a tensor and a bare parameter."""
+    leaves = [t.leaf.index for t in args if t.leaf is not None]
+    if len(args) != 2 or len(leaves) != 1:
+        return None, None
+    if product:
+        return leaves[0], None
+    others = [t.affine[0] for t in args if t.leaf is None]
+    return (others[0], leaves[0]) if combine is sum_of else (None, None)
 
 
 def elementwise(
@@ -271,6 +283,9 @@ def contract(
         return contract(p, a, b, batch, pairs)
     touch(a)
     touch(b)
+    for x, w in ((a, b), (b, a)):
+        if x.affine[0] is not None and w.leaf is not None:
+            p.readings.add((*x.affine, w.leaf.index))  # type: ignore[arg-type]
     names: dict[int, int | None] = {}
     summed: list[int] = []
     live = a.scale is not None and b.scale is not None
@@ -348,7 +363,7 @@ def reduce(p: Pass, t: Abstract, dims: list[int], keepdim: bool, kind: str = "su
         dead: dict[int, int | None] = dict.fromkeys(labels)
         scale, sign = renamed(scale, dead), {} if kind in ("max", "norm") else renamed(sign, dead)
     axes = [() if d in dims else axis for d, axis in enumerate(t.axes)]
-    result = p.dense(axes, scale, sign)
+    result = p.dense(axes, scale, sign, affine=t.affine if kind == "sum" else (None, None))
     return result if keepdim else _dropped(p, result, dims)
 
 

@@ -37,7 +37,7 @@ def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
 
 def rebuilt(p: Pass, t: Dense, axes) -> Dense:
     """The same values with the factors in other axes; it stays the parameter that it was."""
-    return p.dense(axes, t.scale, t.sign, leaf=t.leaf, pending=t.pending)
+    return p.dense(axes, t.scale, t.sign, leaf=t.leaf, pending=t.pending, affine=t.affine)
 
 
 def permute(p: Pass, t: Abstract, dims: list[int]) -> Abstract:
@@ -289,6 +289,7 @@ def blur(p: Pass, t: Dense, axis: int, size: int) -> Dense:
         [*t.axes[:axis], (factor,), *t.axes[axis + 1 :]],
         None if t.scale is None else renamed(t.scale, names),
         None if t.sign is None else renamed(t.sign, names),
+        affine=t.affine,
     )
 
 

@@ -258,6 +258,7 @@ class _Columns:
     def __init__(self, solution: Solution):
         self._rows: dict[int, Space] = {}
         self.leaves = [x for x in solution.leaves if x.index not in solution.held]
+        self._readings = solution.p.readings
         vectors = [x for x in self.leaves if len(x.cells) == 1]
         self.gains = [x for x in vectors if x.index in solution.p.gains]
         self.by_roots: dict[Key, list[Leaf]] = {}
@@ -288,35 +289,41 @@ class _Columns:
     def sums(self) -> Iterator[Column]:
         """A block shifted uniformly along one factor, or one axis (softmax, LayerNorm, token and position tables)."""
         for x in self.leaves:
-            cuts = {(i,) for i in range(len(x.factors))}
-            cuts |= {tuple(_positions(x, axis)) for axis in range(len(x.cells)) if _positions(x, axis)}
+            # Sums over a kernel are no translation of the catalogue.
+            cuts = {(i,) for axis in range(min(len(x.cells), 2)) for i in _positions(x, axis)}
+            cuts |= {
+                tuple(_positions(x, axis)) for axis in range(min(len(x.cells), 2)) if _positions(x, axis)
+            }
             for summed in sorted(cuts):
                 yield self._column(x, [i for i in range(len(x.factors)) if i not in summed])
 
     def readings(self) -> Iterator[Column]:
         """What a weighted LayerNorm has annihilated, added by a reader: W += v (1/w)^T, b -= v (1/w)^T beta."""
-        for x in self.leaves:
-            for axis in range(min(len(x.cells), 2)) if len(x.cells) > 1 else ():
-                roots = self.roots(x, axis)
-                for gain in (g for g in self.gains if self.roots(g) == roots):
-                    yield from self._reading(x, axis, gain)
+        by_index = {x.index: x for x in self.leaves}
+        for gain, shift, weight in sorted(self._readings, key=str):
+            if gain in by_index and weight in by_index and (shift is None or shift in by_index):
+                yield from self._reading(
+                    by_index[weight], by_index[gain], None if shift is None else by_index[shift]
+                )
 
-    def _reading(self, x: Leaf, axis: int, gain: Leaf) -> Iterator[Column]:
-        letters, read = _letters(x), _positions(x, axis)
-        index = [i for i in range(len(x.factors)) if i not in read]
-        along = "".join(letters[i] for i in read)
-        keys, names = self._index(x, index)
-        moves: list[Move] = [(x, f"{names},{along}->{letters}", ((gain, -1),), 1.0)]
-        shifts = [
-            v for v in self.by_roots.get(tuple(self.roots(gain)), []) if _beside(v, gain) and v is not gain
-        ]
-        if shifts:
-            biases = self._biases(x, 1 - axis)
-            if not biases or len(x.cells) > 2:
-                return
-            out = "".join(letters[i] for i in _positions(x, 1 - axis))
-            moves.append((biases[0], f"{names},{along},{along}->{out}", ((shifts[0], 1), (gain, -1)), -1.0))
-        yield Column(keys, moves, alone=True)
+    def _reading(self, x: Leaf, gain: Leaf, shift: Leaf | None) -> Iterator[Column]:
+        for axis in range(min(len(x.cells), 2)) if len(x.cells) > 1 else ():
+            read = _positions(x, axis)
+            if self.roots(gain) != self.roots(x, axis) or (
+                shift is not None and self.roots(shift) != self.roots(gain)
+            ):
+                continue
+            letters, other = _letters(x), _positions(x, 1 - axis)
+            keys, names = self._index(x, [i for i in range(len(x.factors)) if i not in read])
+            along = "".join(letters[i] for i in read)
+            moves: list[Move] = [(x, f"{names},{along}->{letters}", ((gain, -1),), 1.0)]
+            if shift is not None:
+                biases = self._biases(x, 1 - axis)
+                if not biases or len(x.cells) > 2:
+                    continue
+                out = "".join(letters[i] for i in other)
+                moves.append((biases[0], f"{names},{along},{along}->{out}", ((shift, 1), (gain, -1)), -1.0))
+            yield Column(keys, moves, alone=True)
 
     def passages(self) -> Iterator[Column]:
         """The bias behind a weight, shifted by what a translation becomes when it passes through the weight."""
