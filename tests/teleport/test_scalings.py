@@ -46,6 +46,16 @@ def corner():
     ]
 
 
+def fused():
+    """One factor per column, written down as three segments of rows; another per row of one segment."""
+    rows = [Block((2 * k, 0), (((2, 1),), ((4, 1),))) for k in range(3)]
+    thirds = tuple(Slot("w", rows[k], (1,), Fraction(-1)) for k in range(3))
+    return [
+        Symmetry(PositiveScaling(2), (Slot("w", rows[2], (0,)),)),
+        Symmetry(PositiveScaling(4), (*thirds, Slot("b", Block((0,), (((4, 1),),)), (0,)))),
+    ]
+
+
 def plain():
     return {"w": torch.randn(6, 4, dtype=torch.float64), "b": torch.randn(6, dtype=torch.float64)}
 
@@ -56,6 +66,8 @@ def case(name):
         return overlapping(), plain()
     if name == "corner":
         return corner(), plain()
+    if name == "fused":
+        return fused(), plain()
     model, find = {
         "mlp": (mlp(5, 7, 6, 3), mlp_symmetries),
         "conv": (ConvNet(), conv_symmetries),
@@ -64,7 +76,7 @@ def case(name):
     return list(find(model)), {n: p.detach().double() for n, p in model.named_parameters()}
 
 
-CASES = ["mlp", "conv", "rotary", "overlapping", "corner"]
+CASES = ["mlp", "conv", "rotary", "overlapping", "corner", "fused"]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -141,6 +153,14 @@ def test_grouped_convolutions_fall_back_to_single_entries():
     assert cells["two.weight"].shape == (6 * 4 * 3 * 3,)
     assert cells["one.weight"].axes == (0,)
     assert cells["head.weight"].axes == (1,)
+
+
+def test_segments_that_make_a_whole_are_put_together():
+    symmetries, tensors = case("fused")
+    cells = {c.name: c for c in scalings_of(symmetries, tensors).cells}
+    assert cells["w"].shape == (6, 4) and cells["w"].axes == (0, 1)
+    symmetries, tensors = case("corner")
+    assert scalings_of(symmetries, tensors).cells[0].shape == (24,)
 
 
 def test_only_scalings_are_scalings():

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -86,11 +88,34 @@ def locate(symmetries: Sequence[Symmetry], shapes: dict[str, Shape]) -> tuple[li
 
 
 def _entries(slots: list[tuple[Slot, Symmetry, int]], shape: Shape) -> tuple[Shape, list[Entries]]:
-    entries = [_along_an_axis(slot, symmetry, first, shape) for slot, symmetry, first in slots]
-    found = [e for e in entries if e is not None]
-    if len(found) == len(entries):
-        return shape, found
-    return (prod(shape),), [_among_all(slot, symmetry, first, shape) for slot, symmetry, first in slots]
+    entries: list[Entries] = []
+    for _, together in groupby(slots, key=itemgetter(2)):
+        mine = list(together)
+        found = [_along_an_axis(slot, symmetry, first, shape) for slot, symmetry, first in mine]
+        folded = [e for e in found if e is not None] if None not in found else _folded(mine, shape)
+        if folded is None:
+            return (prod(shape),), [
+                _among_all(slot, symmetry, first, shape) for slot, symmetry, first in slots
+            ]
+        entries += folded
+    return shape, entries
+
+
+def _folded(slots: list[tuple[Slot, Symmetry, int]], shape: Shape) -> list[Entries] | None:
+    """The slots of one symmetry along axes, if together they act on whole slices: queries, keys and values do."""
+    tables = zip(*_layers([_among_all(*slot, shape) for slot in slots], prod(shape)), strict=True)
+    entries = []
+    for variables, charges in tables:
+        for axis in range(len(shape)):
+            v, c = (t.view(shape).movedim(axis, 0).flatten(1) for t in (variables, charges))
+            if bool((v == v[:, :1]).all() and (c == c[:, :1]).all()):
+                for charge in c[v[:, 0] >= 0, 0].unique().tolist():
+                    positions = ((v[:, 0] >= 0) & (c[:, 0] == charge)).nonzero().squeeze(1)
+                    entries.append(Entries(axis, positions, v[positions, 0], charge))
+                break
+        else:
+            return None
+    return entries
 
 
 def _along_an_axis(slot: Slot, symmetry: Symmetry, first: int, shape: Shape) -> Entries | None:
