@@ -79,9 +79,9 @@ def call(model: nn.Module, parameters: dict[str, Tensor], inputs: Any) -> Tensor
     args, kwargs = (inputs, {}) if isinstance(inputs, tuple) else ((inputs,), {})
     if isinstance(inputs, dict):
         args, kwargs = (), inputs
-    buffers = {k: b.clone() for k, b in model.named_buffers()}  # batch norm writes to them
+    buffers = {k: parameters.get(k, b).clone() for k, b in model.named_buffers()}  # batch norm writes to them
     with Double():
-        output = functional_call(model, {**buffers, **parameters}, args, kwargs)
+        output = functional_call(model, {**parameters, **buffers}, args, kwargs)
     return torch.cat([leaf.flatten() for leaf in leaves(output)])
 
 
@@ -221,6 +221,70 @@ def measure(
     split = directions.split([p.numel() for p in parameters.values()], dim=1)
     shaped = {k: d.reshape(-1, *p.shape) for (k, p), d in zip(parameters.items(), split, strict=True)}
     return Nullity(nullity, n, total, unchanged >= patience, gap, kept, tuple(history)), shaped
+
+
+def velocities(
+    symmetries: Iterable[Any], tensors: dict[str, Tensor]
+) -> Iterator[tuple[Any, dict[str, Tensor]]]:
+    """Every exact symmetry with the velocity of the tensors along each direction of its algebra."""
+    for symmetry in symmetries:
+        if not (symmetry.exact and symmetry.dim):
+            continue
+        basis = symmetry.group.basis(dtype=torch.float64)
+        for element in range(symmetry.dim // len(basis)):
+            for direction in basis:
+                a = torch.zeros(*symmetry.batch, *direction.shape, dtype=torch.float64)
+                a.view(-1, *direction.shape)[element] = direction
+                yield symmetry, symmetry.generator(a, tensors)
+
+
+def doubled(named: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+    return {k: t.detach().double() for k, t in named if t.is_floating_point()}
+
+
+def flat(moved: dict[str, Tensor], tensors: dict[str, Tensor]) -> Tensor:
+    return torch.cat([moved.get(k, torch.zeros_like(t)).flatten() for k, t in tensors.items()])
+
+
+def orbit_dimension(model: nn.Module, symmetries: Iterable[Any]) -> int:
+    """Dimension of the orbit through the parameters: rank of the velocities of all exact symmetries together.
+
+    Symmetries overlap (GL of an adapter lies inside its absorption), so their dimensions must not be summed.
+    """
+    parameters = doubled(model.named_parameters())
+    tensors = parameters | doubled(model.named_buffers())
+    rows = [flat(moved, parameters) for _, moved in velocities(symmetries, tensors)]
+    return int(torch.linalg.matrix_rank(torch.stack(rows), rtol=SMALL)) if rows else 0
+
+
+def violations(
+    model: nn.Module, symmetries: Iterable[Any], inputs_list: Sequence[Any], *, tolerance: float = 1e-5
+) -> list[tuple[Any, float]]:
+    """Symmetries that move the outputs, to first order, on inputs that the finder may never have seen.
+
+    Draw them wider than the example: where a unit keeps its sign on the example, what merely holds there looks like
+    a symmetry. Each comes with its worst relative change of the outputs per relative change of the tensors, by
+    central differences (buffers may move, and torch differentiates by no running statistic): step 1e-5, so a true
+    symmetry leaves 1e-10 of third order and eps / 1e-5 = 2e-11 of rounding.
+    """
+    model, step = copy.deepcopy(model).double(), 1e-5
+    tensors = doubled([*model.named_parameters(), *model.named_buffers()])
+    wide = [double(x) for x in inputs_list]
+    scales = [float(call(model, tensors, x).detach().abs().max()) for x in wide]
+    size = torch.cat([t.flatten() for t in tensors.values()]).norm()
+    worst: dict[int, tuple[Any, float]] = {}
+    for symmetry, moved in velocities(symmetries, tensors):
+        h = float(step * size / flat(moved, tensors).norm())
+        up, down = (
+            {k: t + sign * h * moved[k] if k in moved else t for k, t in tensors.items()} for sign in (1, -1)
+        )
+        for x, scale in zip(wide, scales, strict=True):
+            change = float((call(model, up, x) - call(model, down, x)).detach().abs().max()) / (
+                2 * step * scale
+            )
+            if change > max(tolerance, worst.get(id(symmetry), (None, 0.0))[1]):
+                worst[id(symmetry)] = (symmetry, change)
+    return list(worst.values())
 
 
 def draws(entry: Any, limit: int = 4096) -> Iterator[Any]:

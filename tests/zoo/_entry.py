@@ -1,11 +1,12 @@
 """What one architecture of the zoo is: how to build it, and the symmetries that theory says it has.
 
-Three ledgers, all in numbers of continuous dimensions, each number beside its one-line reason:
+Four ledgers, all in numbers of continuous dimensions, each number beside its one-line reason:
 
 - ``terms``: exact symmetries of the documented catalogue (the textbook ones and families 1 to 7 of the design);
   their sum is ``dimension``, what a complete finder must report. ``None`` where theory gave no sure answer.
 - ``beyond``: directions that really leave the function unchanged but belong to no family of the catalogue (rank
   deficits, nonlinear actions, ...). ``dimension + sum(beyond)`` is the nullity of the Jacobian.
+- ``moving``: further dimensions if running statistics may move along with the parameters.
 - ``approximate``: scalings exact only up to the eps of a norm. They are not part of the nullity.
 """
 
@@ -51,6 +52,7 @@ class Entry:
     builder: Callable[[], Built]
     terms: Mapping[str, int] | None
     beyond: Mapping[str, int]
+    moving: Mapping[str, int]
     approximate: Mapping[str, int]
     contains: tuple[Expected, ...]
     rigid: frozenset[str]  # parameters that no symmetry at all may move
@@ -98,6 +100,7 @@ def entry(
     contains: Iterable[Expected] = (),
     *,
     beyond: Mapping[str, int] | None = None,
+    moving: Mapping[str, int] | None = None,
     approximate: Mapping[str, int] | None = None,
     rigid: Iterable[str] = (),
     not_group: Iterable[tuple[str, str]] = (),
@@ -122,6 +125,7 @@ def entry(
             builder=builder,
             terms=terms,
             beyond=beyond or {},
+            moving=moving or {},
             approximate=approximate or {},
             contains=tuple(contains),
             rigid=frozenset(rigid),

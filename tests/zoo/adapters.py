@@ -109,8 +109,8 @@ def parallel_linear() -> Built:
 @entry(
     {"vectors against the bottleneck (IA3): R+ of each hidden unit in two ways": 5 + 5},
     [
-        scaling(5, "ia3", "down.weight"),
-        scaling(5, "up.weight", "up.bias", "ia3"),
+        scaling(5, "ia3"),
+        scaling(5, "up.weight", "up.bias"),
         permutation(5, "up.weight", "ia3"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo._entry import Built, entry, linear, permutation, scaling
+from zoo._entry import Built, entry, linear, orthogonal, permutation, scaling
 
 
 class Logits(nn.Module):
@@ -139,7 +139,7 @@ def hf_llama() -> Built:
         "annihilated direction of the intermediate layers": 2 * 10,
         "bias of the embedding norm and of layer 0 into the next q, k, v and output biases": 2 * 8,
         "annihilated directions of q, k, v": 2 * 3 * 8,
-        "uniform shift of each token, position, type": 11 + 6 + 1,
+        "uniform shift of each token, position, type": 11 + 6 + 2,
         "tokens against positions against the type, less their uniform parts": 2 * 8 - 2,
     },
     [
@@ -157,7 +157,7 @@ def hf_llama() -> Built:
         ),
     ],
     vocabulary=11,
-    beyond={"the row of the second token type, never asked for": 8},
+    beyond={"the row of the second token type, never asked for, beyond its uniform shift": 7},
     **HF,
 )
 def hf_bert() -> Built:
@@ -224,11 +224,21 @@ def hf_t5() -> Built:
 
 
 @entry(
-    None,
+    {
+        "GL(4) of each head, QK and VO": 4 * 16,
+        "key bias, value bias into output bias": 8 + 8,
+        "three norms' weights and biases into their readers": 3 * (8 + 8),
+        "annihilated directions of q, k, v, fc1 and the classifier": 3 * 8 + 10 + 3,
+        "uniform shift of the stream by the output and fc2, weights and biases": 8 + 1 + 10 + 1,
+        "by the patch kernels and bias, the class token and five positions": 16 + 1 + 1 + 5,
+        "class token, patch bias against positions, less their uniform parts": 8 + 8 - 2,
+        "O of the hyperplane: 7 * 6 / 2": 21,
+    },
     [
-        permutation(8, "model.vit.embeddings.patch_embeddings.projection.weight", "model.classifier.weight"),
+        orthogonal(8, "model.vit.embeddings.patch_embeddings.projection.weight", "model.classifier.weight"),
     ],
-    measured=338,
+    beyond={"the query of the class token is a constant: only its products with the keys are seen": 95},
+    approximate={"R+ of the whole stream": 1},
     **HF,
 )
 def hf_vit() -> Built:

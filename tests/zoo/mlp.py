@@ -321,9 +321,17 @@ def mlp_softmax_handwritten() -> Built:
 
 
 @entry(
-    {"uniform shift into the softmax: W1 += 1 v^T": 3, "and by its bias": 1},
-    [permutation(5, *HIDDEN), translation("0.weight"), translation("0.bias")],
-    beyond={"probabilities sum to one: W2 += v 1^T, b2 -= v": 4},
+    {
+        "uniform shift into the softmax: W1 += 1 v^T": 3,
+        "and by its bias": 1,
+        "probabilities sum to one: W2 += v 1^T, b2 -= v": 4,
+    },
+    [
+        permutation(5, *HIDDEN),
+        translation("0.weight"),
+        translation("0.bias"),
+        translation("2.weight", "2.bias"),
+    ],
 )
 def mlp_softmax_inside() -> Built:
     return two_layer(nn.Softmax(dim=-1))
@@ -579,7 +587,7 @@ STREAM = ("inp.weight", "inp.bias", "up.weight", "down.weight", "down.bias", "ou
     },
     [
         linear(4, *STREAM),
-        translation("inp.bias", "up.bias", "out.bias"),
+        translation("inp.bias", "up.bias"),
         translation("down.bias", "out.bias"),
         scaling(6, "up.weight", "up.bias", "down.weight"),
         permutation(6, "up.weight", "up.bias", "down.weight"),
@@ -677,7 +685,7 @@ def sliced_hidden() -> Built:
 
 @entry(
     {"R+ of each unit; a fixed shuffle of the hidden axis lies between": 5},
-    [scaling(5, *("inp.weight", "inp.bias", "out.weight"))],
+    [scaling(None, "inp.weight", "inp.bias", "out.weight", batch=None)],
 )
 def indexed_hidden() -> Built:
     class Net(nn.Module):
@@ -874,7 +882,7 @@ entry(
 )(lambda: (Siamese(lambda a, b: (a * b).sum(-1)), (torch.randn(2, 4), torch.randn(2, 4))))
 entry(
     {"R+ of each hidden unit": 6, "O of the codes": 3, "R+ of the codes: cosine forgets lengths": 1},
-    [ENCODER_HIDDEN, orthogonal(3, *ENCODER), scaling(1, *ENCODER)],
+    [ENCODER_HIDDEN, orthogonal(3, *ENCODER), scaling(1, "encoder.2.bias")],
     name="siamese_cosine",
 )(lambda: (Siamese(lambda a, b: F.cosine_similarity(a, b, dim=-1)), (torch.randn(2, 4), torch.randn(2, 4))))
 entry(
@@ -1017,13 +1025,14 @@ def weight_norm() -> Built:
 @entry(
     {
         "v is read by direction: R+ of each row of both layers": 5 + 4,
+        "R+ common to all hidden units: g1 and the bias against g2": 1,
     },
     [
         scaling(None, "0.parametrizations.weight.original1"),
         scaling(None, "2.parametrizations.weight.original1"),
         permutation(5, "0.bias", "2.parametrizations.weight.original1"),
     ],
-    beyond={"R+ of the hidden units: columns of the second v, then g2 by the change of its row lengths": 5},
+    beyond={"R+ of single units: columns of the second v, then g2 by the change of its row lengths": 4},
 )
 def weight_norm_both() -> Built:
     wn = nn.utils.parametrizations.weight_norm
@@ -1034,7 +1043,7 @@ def weight_norm_both() -> Built:
     {"R+ of the modulated features against the factors": 5, "R+ after modulation, factors and offsets": 5},
     [
         scaling(5, "features.weight", "features.bias", "gamma.weight", "gamma.bias"),
-        scaling(5, "gamma.weight", "gamma.bias", "beta.weight", "beta.bias", "out.weight"),
+        scaling(5, "beta.weight", "beta.bias", "out.weight"),
         sign(5, "features.weight", "features.bias", "gamma.weight", "gamma.bias"),
         permutation(5, "features.weight", "gamma.weight", "beta.weight", "out.weight"),
     ],

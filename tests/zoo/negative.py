@@ -194,7 +194,7 @@ def doubled_bias() -> Built:
     return Net(), torch.randn(X)
 
 
-@entry({"a parameter that the forward pass never uses": 4}, [])
+@entry({}, beyond={"a parameter that the forward pass never uses": 4}, rigid=["lin.weight", "lin.bias"])
 def unused_parameter() -> Built:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -83,6 +83,8 @@ def batchnorm_train_not_affine() -> Built:
 @entry(
     {"R+ of each unit: row and (bias - mean) by s, outgoing by 1/s; the bias follows the fixed mean": 5},
     [permutation(5, "0.weight", "0.bias", "3.weight")],
+    moving={"0.bias with the running mean": 5},
+    approximate={"R+ of each row with the running variance": 5},
 )
 def batchnorm_eval_not_affine() -> Built:
     return batchnorm(nn.LeakyReLU(0.3), affine=False)
@@ -324,18 +326,15 @@ for _name, _make in RMS_NORMS.items():
         approximate={"R+ of the whole layer into the norm": 1},
         name=f"rmsnorm_{_name}",
     )(lambda make=_make: (nn.Sequential(nn.Linear(6, 4), make(), nn.Linear(4, 5)), torch.randn(2, 6)))
-entry(
-    {**RMS_TERMS, "R+ of the whole layer into the norm: eps is 0": 1},
-    [*RMS, scaling(1, *IN)],
-    name="rmsnorm_without_eps",
-)(lambda: (nn.Sequential(nn.Linear(6, 4), RMSNorm(4, eps=0.0), nn.Linear(4, 5)), torch.randn(2, 6)))
-entry(
-    RMS_TERMS,
-    RMS,
-    beyond={"R+ of the whole layer: the default eps of nn.RMSNorm is the rounding unit": 1},
-    approximate={"R+ of the whole layer into the norm": 1},
-    name="rmsnorm_default_eps",
-)(lambda: (nn.Sequential(nn.Linear(6, 4), nn.RMSNorm(4), nn.Linear(4, 5)), torch.randn(2, 6)))
+for _name, _make in {
+    "without_eps": lambda: RMSNorm(4, eps=0.0),
+    "default_eps": lambda: nn.RMSNorm(4),
+}.items():
+    entry(
+        {**RMS_TERMS, "R+ of the whole layer: eps is 0, or by default the rounding unit of the dtype": 1},
+        [*RMS, scaling(1, *IN)],
+        name=f"rmsnorm_{_name}",
+    )(lambda make=_make: (nn.Sequential(nn.Linear(6, 4), make(), nn.Linear(4, 5)), torch.randn(2, 6)))
 
 
 @entry(
