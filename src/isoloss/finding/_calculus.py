@@ -93,6 +93,8 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
 def _affine(args: list[Dense], combine: Combine, product: bool) -> tuple[int | None, int | None]:
     """The gain and shift of a product or a sum of a tensor and a bare parameter."""
     leaves = [t.leaf.index for t in args if t.leaf is not None]
+    if combine is sum_of and not leaves and len({t.affine for t in args}) == 1:
+        return args[0].affine
     if len(args) != 2 or len(leaves) != 1:
         return None, None
     if product:

@@ -230,7 +230,10 @@ def cut(p: Pass, t: Abstract, axis: int, where: Seams) -> list[Abstract]:
         settled(
             p,
             p.dense(
-                [*t.axes[:axis], [*front, *piece, *rest], *t.axes[axis + 1 :]], t.scale, t.sign, leaf=None
+                [*t.axes[:axis], [*front, *piece, *rest], *t.axes[axis + 1 :]],
+                t.scale,
+                t.sign,
+                affine=t.affine,
             ),
         )
         for piece in pieces

@@ -289,11 +289,11 @@ class _Columns:
     def sums(self) -> Iterator[Column]:
         """A block shifted uniformly along one factor, or one axis (softmax, LayerNorm, token and position tables)."""
         for x in self.leaves:
-            # Sums over a kernel are no translation of the catalogue.
-            cuts = {(i,) for axis in range(min(len(x.cells), 2)) for i in _positions(x, axis)}
-            cuts |= {
-                tuple(_positions(x, axis)) for axis in range(min(len(x.cells), 2)) if _positions(x, axis)
-            }
+            axes = [_positions(x, axis) for axis in range(len(x.cells))]
+            # Behind the second axis lies a kernel; a sum over it is no translation of the catalogue.
+            kernel = {i for axis in axes[2:] for i in axis if self.roots(x)[i].level == Level.RIGID}
+            cuts = {(i,) for i in range(len(x.factors))} | {tuple(axis) for axis in axes if axis}
+            cuts = {cut for cut in cuts if not kernel.intersection(cut)}
             for summed in sorted(cuts):
                 yield self._column(x, [i for i in range(len(x.factors)) if i not in summed])
 
