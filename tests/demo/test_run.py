@@ -161,7 +161,7 @@ def test_figure_shows_what_the_results_say(finished):
     assert axes.shape == (3, 4)
     titles = [axis.get_title(loc="left") for axis in axes[0]]
     assert titles[0] == "default initialization" and "badly scaled" in titles[2]
-    assert len(figure.legends[0].get_texts()) == len(CONTENDERS) + 2
+    assert len(figure.legends[0].get_texts()) == len(CONTENDERS) + 3
     line = next(x for x in axes[0, 0].lines if len(x.get_xdata()) > 2)
     expected = np.median(
         [r["training_loss"] for r in results["scenes"]["default"]["contenders"]["SGD"]["runs"]], axis=0

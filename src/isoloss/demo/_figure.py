@@ -54,7 +54,7 @@ def plot(results: dict[str, Any], axes=None):
     _share(list(axes[2, 1::2]), "y")
     _share(list(axes[:2, 1::2].flat), "x")
     _share(list(axes[2, 1::2]), "x")
-    _legend(figure, axes)
+    _legend(figure, seeds=results["settings"]["seeds"], columns=8 if len(scenes) > 1 else 3)
     return figure, axes
 
 
@@ -103,9 +103,7 @@ def _scene(scene: dict[str, Any], axes) -> None:
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    seeds = len(next(iter(scene["contenders"].values()))["runs"])
     axes[0, 0].set_title(scene["title"], loc="left", fontsize=11, fontweight="bold")
-    axes[0, 1].set_title(f"median and range of {seeds} seeds", loc="right", fontsize=8, color="#555555")
 
 
 def _sweep(axis, entry: dict[str, Any], style: dict[str, Any]) -> None:
@@ -164,11 +162,13 @@ def _share(axes, along: str) -> None:
         getattr(axis, f"set_{along}lim")(min(low for low, _ in limits), max(high for _, high in limits))
 
 
-def _legend(figure, axes) -> None:
+def _legend(figure, seeds: int, columns: int) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
     handles = [Line2D([], [], linewidth=2, label=name, **style) for name, style in STYLES.items()]
+    handles.append(Patch(color="#cccccc", label=f"range of {seeds} seeds (line: median)"))
     grey: dict[str, Any] = {"color": "#555555", "linestyle": ""}
     handles.append(Line2D([], [], marker="v", markersize=6, label="jump on the level set", **grey))
     handles.append(Line2D([], [], marker="*", markersize=10, label="learning rate chosen", **grey))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
