@@ -90,3 +90,16 @@ def test_sparse_gradients_are_refused():
         ValueError, match=r"here: gradients must be dense; got torch.sparse_coo for weight; use Emb"
     ):
         plan(model, optimizer, []).point(optimizer, "here")
+
+
+def test_tensors_without_their_data_are_refused():
+    with torch.device("meta"):
+        model = mlp(4, 5, 3)
+    with pytest.raises(
+        ValueError, match="plain tensors with data; got a meta tensor for 0.weight; materialize"
+    ):
+        plan(model, SGD(model.parameters(), lr=0.1))
+    model = mlp(4, 5, 3)
+    model[2].bias.device_mesh = "what makes a DTensor"
+    with pytest.raises(ValueError, match="got a distributed tensor for 2.bias; .* before it is sharded"):
+        plan(model, SGD(model.parameters(), lr=0.1))

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -40,3 +42,11 @@ def test_sums_over_three_axes():
     for found, sums in zip(lattice.sums([a, b, c]), expected, strict=True):
         assert_close(found, sums)
     assert_close(lattice.total([a, b, c]), torch.einsum("ijk,i,j,k->", x.square(), a, b, c))
+
+
+def test_threads_do_not_share_scratch_memory():
+    x, u, v = torch.randn(64, 64), torch.rand(64), torch.rand(64)
+    expected = Matrix(x, 1.0, torch.float32).sums([u, v])
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: Matrix(x, 1.0, torch.float32).sums([u, v]), range(200)):
+            assert_close(found, expected, rtol=0.0, atol=0.0)

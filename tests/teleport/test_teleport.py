@@ -151,7 +151,15 @@ def test_a_model_that_changes_its_dtype_is_followed():
 def test_approximate_symmetries_are_used_on_request():
     model, optimizer, *_ = ready()
     symmetries = Symmetries([replace(s, exact=False) for s in mlp_symmetries(model)], model)
-    assert len(Teleport(optimizer, symmetries).used) == 0
+    with pytest.warns(
+        UserWarning, match="none of the 2 symmetries can be used.*; 2 hold up to eps only, and need app"
+    ):
+        exact = Teleport(optimizer, symmetries, schedule=always)
+    assert exact.used == ()
+    before = snapshot(model, optimizer)
+    jump = exact.step()
+    assert jump.after == jump.before and jump.size == 0.0
+    same(snapshot(model, optimizer), before)
     assert len(Teleport(optimizer, symmetries, approximate=True).used) == 2
 
 

@@ -39,7 +39,17 @@ class Plan:
         named: Mapping[str, Tensor],
         wanted: Callable[[Symmetry], bool],
     ) -> "Plan":
-        """Choose among the symmetries; `named` holds the parameters and buffers of the model."""
+        """Choose among the symmetries; `named` holds the parameters and buffers of the model.
+
+        Raises:
+            ValueError: If a parameter has no data, or only a part of it here.
+        """
+        for name, t in named.items():
+            if t.is_meta or hasattr(t, "device_mesh"):
+                raise ValueError(
+                    f"Teleport: parameters must be plain tensors with data; got a {_sort(t)} for {name}; "
+                    "materialize the model, and move it before it is sharded."
+                )
         group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
         groups = {name: group_of[id(t)] for name, t in named.items() if id(t) in group_of and t.requires_grad}
         used, left_out = [], []
@@ -90,6 +100,10 @@ def signature(optimizer: Optimizer) -> tuple:
         for group in optimizer.param_groups
         for p in group["params"]
     )
+
+
+def _sort(t: Tensor) -> str:
+    return "meta tensor" if t.is_meta else "distributed tensor"
 
 
 def _forbidden(name: str, named: Mapping[str, Tensor], group_of: Mapping[int, int]) -> str | None:
