@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,9 @@ from isoloss.symmetry import Symmetries, Symmetry
 TOLERANCE = 1e-10
 # A function that a slot matters to changes by far more than rounding when the slot is left behind.
 BROKEN = 1e-7
+# Inputs so many times as large as the examples, on which relations must hold that were read off numbers.
+SCALES = (3.0, 0.3, 10.0, 30.0)
+POOL = 1_000_003
 # So many points are tried before a slot is said to be idle.
 ATTEMPTS = 12
 # So many forward passes at the most check all the symmetries of a model of at most so many parameters, several at
@@ -46,6 +49,7 @@ class Verifier:
         self.random = torch.Generator().manual_seed(seed)
         self._examples, self._named_examples = args, kwargs
         self._references: dict[bool, list[Tensor]] = {}
+        self._pool: Tensor | None = None
         before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
         self.perturb()
         if before is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
@@ -58,16 +62,43 @@ class Verifier:
         """Move to another generic point."""
         self._references.clear()
         for name, t in self.tensors.items():
-            noise = torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device)
+            noise = self._noise(t)
             if name.endswith("running_var"):
-                t.mul_(noise.mul_(0.2).exp_())
+                t.mul_((0.2 * noise).exp_())
             else:
-                size = t.square().mean().sqrt().item() if t.numel() else 0.0
+                size = float(t.norm()) / max(t.numel(), 1) ** 0.5
                 t.add_(noise, alpha=0.2 * size + 0.02)
 
-    def redrawn(self) -> tuple[tuple, dict[str, Any]]:
+    def _noise(self, t: Tensor) -> Tensor:
+        """Normal numbers; large tensors read a pool of them again and again, each from a place of its own."""
+        if t.numel() <= POOL:
+            return torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device)
+        if self._pool is None:
+            self._pool = torch.randn(POOL, generator=self.random, dtype=torch.float64)
+        start = int(torch.randint(POOL, (), generator=self.random))
+        # The length of the pool is prime: no two rows of a matrix read the same numbers.
+        turns = -(-t.numel() // POOL)
+        return self._pool.roll(start).repeat(turns)[: t.numel()].view(t.shape).to(t.device, t.dtype)
+
+    def redrawn(self, scale: float = 1.0) -> tuple[tuple, dict[str, Any]]:
         """Other inputs like the examples: normal numbers of their mean and size; integers and masks stay."""
-        return tree_map(lambda x: _redrawn(x, self.random), (self._examples, self._named_examples))
+        return tree_map(lambda x: _redrawn(x, scale, self.random), (self._examples, self._named_examples))
+
+    def elsewhere(self, symmetries: Sequence[Symmetry]) -> list[Symmetry]:
+        """Those that also hold at other points and on inputs of other sizes.
+
+        A relation that was read off numbers may be one of the examples: where every unit of a ReLU layer keeps its
+        sign, the layer is linear, and has the symmetries of a linear one.
+        """
+        kept = list(symmetries)
+        for scale in SCALES if _small(self.tensors) else SCALES[:1]:
+            self.perturb()
+            self.args, self.kwargs = self.redrawn(scale)
+            held = {_key(s) for s in self.verified(kept)[0]}
+            kept = [s for s in kept if _key(s) in held]
+        self.args, self.kwargs = self._examples, self._named_examples
+        self._references.clear()
+        return kept
 
     def outputs(self, without_eps: bool = False) -> list[Tensor]:
         """What the copy computes now."""
@@ -104,19 +135,22 @@ class Verifier:
             elements = [s.sample(0.3, self.random, dtype=torch.float64) for s in symmetries]
             return self.change(bound.act(elements, self.tensors), without_eps)
 
-    def verified(self, symmetries: Iterable[Symmetry]) -> tuple[list[Symmetry], list[str]]:
+    def verified(self, symmetries: Sequence[Symmetry]) -> tuple[list[Symmetry], list[str]]:
         """Those that hold, each with its error, and a note for each that does not."""
         kept, notes = [], []
         parameters = sum(t.numel() for t in self.tensors.values())
+        order = {n: i for i, n in enumerate(self.tensors)}
         rounds = next(n for limit, n in ROUNDS if parameters <= limit)
         for exact in (True, False):
-            some = [s for s in symmetries if s.exact == exact]
+            # Neighbours together, so that a round moves a part of the model and not all of it.
+            some = sorted((s for s in symmetries if s.exact == exact), key=lambda s: order[s.parameters[0]])
             size = -(-len(some) // rounds) if some else 1
             for i in range(0, len(some), size):
                 good, bad = self._bisect(some[i : i + size], not exact)
                 kept += good
                 notes += bad
-        return kept, notes
+        place = {_key(s): i for i, s in enumerate(symmetries)}
+        return sorted(kept, key=lambda s: place[_key(s)]), notes
 
     def _bisect(self, some: list[Symmetry], without_eps: bool) -> tuple[list[Symmetry], list[str]]:
         error = self.error(some, without_eps)
@@ -209,11 +243,15 @@ def _small(tensors: dict[str, Tensor]) -> bool:
     return sum(t.numel() for t in tensors.values()) < 10_000_000
 
 
-def _redrawn(x: Any, random: torch.Generator) -> Any:
+def _key(symmetry: Symmetry) -> tuple:
+    return symmetry.group, symmetry.slots
+
+
+def _redrawn(x: Any, scale: float, random: torch.Generator) -> Any:
     """Normal inputs of the same mean and size; integers, masks and infinities stay."""
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() < 2:
         return x
     if not bool(x.isfinite().all()) or bool(((x == 0) | (x == 1)).all()):
         return x
     noise = torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
-    return x.mean() + x.std() * noise
+    return x.mean() + scale * x.std() * noise
