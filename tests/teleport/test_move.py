@@ -6,7 +6,8 @@ from isoloss.teleport._move import Move
 
 
 def number(x):
-    return torch.tensor(x)
+    """Limits of factors of which the largest is x."""
+    return torch.tensor(min(0.1, x)), torch.tensor(x)
 
 
 def test_scaling_multiplies_in_place_by_all_factors():
@@ -52,6 +53,7 @@ def test_half_precision_rounds_once(dtype):
         (torch.nan, 1.0, r"inf or nan in bad \(it was not finite before\)"),
         (3e38, 2.0, r"inf or nan in bad \(its largest entry is 3e\+38 and the largest factor 2\)"),
         (1.0, torch.inf, r"inf or nan in bad \(a factor is zero, infinite or not a number\)"),
+        (1.0, 0.0, r"inf or nan in bad \(a factor is zero, infinite or not a number\)"),
         (1.0, torch.nan, r"inf or nan in bad \(a factor is zero, infinite or not a number\)"),
     ],
 )
@@ -113,7 +115,7 @@ def test_empty_tensors_and_empty_moves_are_fine():
 def test_mixed_dtypes_are_checked_together():
     x, y = torch.ones(2, dtype=torch.float64), torch.ones(2, dtype=torch.bfloat16)
     move = Move("here")
-    move.scale("x", x, [torch.tensor(2.0).double()], number(2.0).double())
+    move.scale("x", x, [torch.tensor(2.0).double()], number(2.0))
     move.scale("y", y, [torch.tensor(2.0)], number(2.0))
     move.commit()
     assert_close(x, torch.full_like(x, 2.0))

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+Limits = tuple[Tensor, Tensor]
+
 HALF = (torch.float16, torch.bfloat16)
 
 
@@ -21,7 +23,7 @@ class Move:
 
     def __init__(self, where: str):
         self._where = where
-        self._scaled: list[tuple[str, Tensor, list[Tensor], Tensor, float | None]] = []
+        self._scaled: list[tuple[str, Tensor, list[Tensor], Limits, float | None]] = []
         self._replaced: list[tuple[str, Tensor, Tensor]] = []
 
     def scale(
@@ -29,7 +31,7 @@ class Move:
         name: str,
         target: Tensor,
         factors: Sequence[Tensor],
-        largest: Tensor,
+        limits: Limits,
         bound: float | None = None,
     ) -> None:
         """Multiply a tensor by factors that broadcast, computed in float32 at least.
@@ -38,14 +40,14 @@ class Move:
             name: What it is, for messages.
             target: The tensor.
             factors: What to multiply it by, one after another.
-            largest: A bound on every entry of the factors, a tensor of no dimension.
+            limits: Bounds from below and above on all entries of the factors, tensors of no dimension.
             bound: A bound on the entries of the target, if one is known; else they are read.
         """
-        factors = [f.to(target.device) for f in factors]
+        factors = [f if f.device == target.device else f.to(target.device) for f in factors]
         if target.dtype in HALF and len(factors) > 1:
             # Two products would round twice, to three digits.
             factors = [torch.stack(torch.broadcast_tensors(*factors)).prod(0)]
-        self._scaled.append((name, target, factors, largest, bound))
+        self._scaled.append((name, target, factors, limits, bound))
 
     def replace(self, name: str, target: Tensor, new: Tensor) -> None:
         """Copy a new value into the target."""
@@ -76,11 +78,11 @@ class Move:
         unknown = [t for _, t, _, _, bound in self._scaled if bound is None] + [
             new for *_, new in self._replaced
         ]
-        largest = {id(c): c for *_, c, _ in self._scaled}
-        sizes, factors = _read(unknown, list(largest.values()))
-        size, factor = iter(sizes), dict(zip(largest, factors, strict=True))
-        for name, target, by, limit, bound in self._scaled:
-            self._check_scaled(name, target, by, factor[id(limit)], next(size) if bound is None else bound)
+        limits = {id(pair): pair for *_, pair, _ in self._scaled}
+        sizes, ends = _read(unknown, [end for pair in limits.values() for end in pair])
+        size, known = iter(sizes), dict(zip(limits, zip(ends[::2], ends[1::2], strict=True), strict=True))
+        for name, target, by, pair, bound in self._scaled:
+            self._check_scaled(name, target, by, known[id(pair)], next(size) if bound is None else bound)
         for name, target, _ in self._replaced:
             if not next(size) < torch.inf:
                 finite = bool(target.isfinite().all())
@@ -89,15 +91,16 @@ class Move:
                 )
 
     def _check_scaled(
-        self, name: str, target: Tensor, factors: list[Tensor], limit: float, size: float
+        self, name: str, target: Tensor, factors: list[Tensor], limits: tuple[float, float], size: float
     ) -> None:
-        if not limit < torch.inf:
+        smallest, largest = limits
+        if not 0.0 < smallest <= largest < torch.inf:
             self._refuse(name, "a factor is zero, infinite or not a number")
         if not size < torch.inf:
             self._refuse(name, "it was not finite before")
-        safe = size * limit ** len(factors) <= torch.finfo(target.dtype).max
+        safe = size * largest ** len(factors) <= torch.finfo(target.dtype).max
         if not safe and not _product(target, factors).isfinite().all():
-            self._refuse(name, f"its largest entry is {size:.3g} and the largest factor {limit:.3g}")
+            self._refuse(name, f"its largest entry is {size:.3g} and the largest factor {largest:.3g}")
 
     def _refuse(self, name: str, cause: str) -> None:
         raise ValueError(

@@ -76,7 +76,7 @@ class Scalings:
 
     def parts(self, positions: Tensor) -> Sequence[Tensor]:
         """A vector over all positions as one view per axis; `Cells.of` picks those of a parameter."""
-        return positions.split(self.lengths)
+        return torch.split_with_sizes(positions, self.lengths)
 
     def factors(self, s: Tensor, power: float) -> Tensor:
         """What every position is multiplied by: power 1 for parameters, -1 for gradients, -2 for second moments."""

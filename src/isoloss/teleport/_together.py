@@ -62,33 +62,32 @@ def together(
 
 
 class _Factors:
-    """The factors of every position for each power that is asked for, with the largest among them."""
+    """The factors of every position for each power that is asked for, with the smallest and the largest among them."""
 
     def __init__(self, scalings: Scalings, s: Tensor):
         self._scalings, self._s = scalings, s
-        self._known: dict[int, tuple[Sequence[Tensor], Tensor]] = {}
+        self._known: dict[int, tuple[Sequence[Tensor], tuple[Tensor, Tensor]]] = {}
 
     def apply(self, family: States, new: dict[str, Tensor], move: Move) -> set[str]:
         """Scale the tensors of a family: those in `new` there, whose names are returned, the others in place."""
-        parts, largest = self._of(family.kind.power)
+        parts, limits = self._of(family.kind.power)
         copied = set()
         for cells in self._scalings.cells:
             x = family.tensors.get(cells.name)
             if x is None:
                 continue
             if cells.name not in new:
-                move.scale(_called(cells.name, family), x, cells.spread(parts), largest, family.bound)
+                move.scale(_called(cells.name, family), x, cells.spread(parts), limits, family.bound)
                 continue
             copied.add(cells.name)
             for factor in cells.spread(parts):
                 new[cells.name] = new[cells.name] * factor.to(x.device)
         return copied
 
-    def _of(self, power: int) -> tuple[Sequence[Tensor], Tensor]:
+    def _of(self, power: int) -> tuple[Sequence[Tensor], tuple[Tensor, Tensor]]:
         if power not in self._known:
             positions = self._scalings.factors(self._s, power)
-            # A factor that has underflown to zero is as bad as one that is not finite: 0 / 0 makes it show.
-            self._known[power] = self._scalings.parts(positions), (positions.abs() + 0 / positions).amax()
+            self._known[power] = self._scalings.parts(positions), positions.aminmax()
         return self._known[power]
 
 
