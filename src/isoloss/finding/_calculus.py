@@ -387,7 +387,11 @@ def normalise(p: Pass, t: Abstract, dims: list[int], *, eps: float, centre: bool
                 f.space.root().ones |= centre
                 if not alone:
                     f.space.lower(Level.PERMUTATION, "a norm runs along it and others")
-        p.pooled([f for f in part.factors if f not in along])
+        rest = [f for f in part.factors if f not in along]
+        p.pooled(rest)
+        for f in rest:
+            if f.space is not None:
+                f.space.lower(Level.PERMUTATION, "each of its indices is normalized on its own")
         labels = [f.label for f in along]
         dead: dict[int, int | None] = dict.fromkeys(labels)
         if part.scale is not None:

@@ -137,7 +137,9 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
         stacked = torch.stack([torch.cat([r[i] for r in rows]) for i in members], 1)
         for relation in relations(stacked):
             named = {members[k]: c for k, c in relation.items()}
-            if _implied(columns, named, direct):
+            # A dead unit gives rows of zeros, which relate anything.
+            seen = int((stacked[:, list(relation)].abs().amax(1) > 0).sum())
+            if seen < len(relation) + MARGIN or _implied(columns, named, direct):
                 continue
             found.append(_symmetry(columns, named))
             if all(columns[i].whole for i in named):
