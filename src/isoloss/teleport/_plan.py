@@ -67,12 +67,12 @@ class Plan:
     @cached_property
     def scalings(self) -> Scalings:
         """All scalings among the symmetries."""
-        moving = [self.tensors[n] for s in self.symmetries for n in s.parameters]
-        wide = any(t.dtype == torch.float64 for t in moving)
+        moving = {n: self.tensors[n] for s in self.symmetries for n in s.parameters}
+        wide = any(t.dtype == torch.float64 for t in self.tensors.values())
         return Scalings(
             self.symmetries,
-            {n: tuple(self.tensors[n].shape) for s in self.symmetries for n in s.parameters},
-            moving[0].device if moving else None,
+            {n: tuple(t.shape) for n, t in moving.items()},
+            next((t.device for t in (moving or self.tensors).values()), None),
             torch.float64 if wide else torch.float32,
         )
 

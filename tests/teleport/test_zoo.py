@@ -1,0 +1,70 @@
+"""Jumps along the symmetries that `find` finds: the loss stays, the gradient is the one that was predicted."""
+
+import warnings
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import SGD
+from torch.utils._pytree import tree_leaves, tree_map
+
+from isoloss import find
+from isoloss.teleport import Balance, GradientNorm, Teleport, always
+from zoo import ZOO
+
+# Every fourth network: the zoo lists variants of one architecture side by side.
+NAMES = list(ZOO)[::4]
+
+
+def double(inputs):
+    return tree_map(lambda t: t.double() if isinstance(t, Tensor) and t.is_floating_point() else t, inputs)
+
+
+def backward(model, inputs) -> Tensor:
+    """A loss that sees every output, from the same random numbers and buffers each time; fills the gradients."""
+    buffers = [b.clone() for b in model.buffers()]
+    torch.manual_seed(1)
+    match inputs:
+        case dict():
+            outputs = model(**inputs)
+        case tuple():
+            outputs = model(*inputs)
+        case _:
+            outputs = model(inputs)
+    outputs = [t.double() for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.is_floating_point()]
+    loss = torch.stack([(t * torch.randn_like(t)).sum() + t.square().mean() for t in outputs]).sum()
+    model.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    return loss.detach()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jumps_are_exact_on_what_find_finds(name):
+    model, inputs = ZOO[name].build()
+    symmetries = find(model, inputs)
+    model, inputs = model.double(), double(inputs)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        pytest.skip("nothing to train")
+    for objective in (GradientNorm(), GradientNorm(lower=True), Balance()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing to move, or frozen: that is tested elsewhere
+            teleport = Teleport(SGD(trained.values(), lr=0.1), symmetries, objective, always)
+        before = backward(model, inputs)
+        jump = teleport.step()
+        moved = {n: p.grad.clone() for n, p in trained.items() if p.grad is not None}
+        after = backward(model, inputs)
+        norm = torch.nn.utils.get_total_norm([trained[n].grad for n in moved])
+        # Float64 leaves 1e-16 per operation; thousands of operations and cond(g) up to 1e4 for a Balance.
+        torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
+        for n, gradient in moved.items():
+            assert (gradient - trained[n].grad).norm() <= 1e-8 * norm, n
+        assert jump.skipped is None
+        assert jump.gradient_norm_after == pytest.approx(norm.item(), rel=1e-8)
+        if objective.lower:
+            assert jump.after <= jump.before * (1 + 1e-12)
+        else:
+            assert jump.after >= jump.before * (1 - 1e-12)
