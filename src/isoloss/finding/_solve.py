@@ -9,7 +9,7 @@ from itertools import combinations
 from math import lcm
 
 from isoloss.finding._abstract import Leaf, Pass, unify
-from isoloss.finding._forms import Elimination, System, Variable, Vector, sparsest
+from isoloss.finding._forms import Elimination, Form, System, Variable, Vector, sparsest
 from isoloss.finding._space import Level, Node, Space, locate, seen_from, tie
 from isoloss.groups import GeneralLinear, Group, Orthogonal, Permutation, PositiveScaling, SignFlip
 from isoloss.symmetry import Frame, Slot, Symmetry
@@ -252,7 +252,7 @@ def _hold_unconstrained(p: Pass, leaves: list[Leaf]) -> set[int]:
                 for g in leaf.factors:
                     assert g.space is not None
                     g.space.lower(Level.RIGID, "the example inputs do not reach it")
-                form = {(leaf.index, tuple(g.label for g in leaf.factors)): Fraction(1)}
+                form: Form = {(leaf.index, tuple(g.label for g in leaf.factors)): Fraction(1)}
                 p.scale.demand(dict(form))
                 p.sign.demand(dict(form))
                 held.add(leaf.index)

@@ -201,7 +201,7 @@ class Recorder(Float64World):
                 if isinstance(tensor, Tensor):
                     self.register(tensor, value)
         if not constant:
-            self._append(op, *inputs, outputs)
+            self._append(op, inputs[0], inputs[1], outputs)
 
     def will_write(self, op, args, kwargs) -> dict[int, Tensor]:
         """Copies of constants that an op is about to overwrite, so that earlier uses keep their value."""
@@ -214,7 +214,7 @@ class Recorder(Float64World):
     def _new(self, tensor: Tensor, constant: bool) -> Value:
         return Value(tuple(tensor.shape), tensor.dtype, constant=tensor.detach() if constant else None)
 
-    def _append(self, op, args, kwargs, outputs) -> None:
+    def _append(self, op, args: Any, kwargs: Any, outputs: Any) -> None:
         parametric = any(v.parametric for v in values_in((args, kwargs)))
         for value in values_in(outputs):
             value.parametric = parametric
@@ -243,7 +243,7 @@ class Recorder(Float64World):
         outs = [Value(tuple(r.shape), r.dtype) for r in fresh]
         for tensor, value in zip(fresh, outs, strict=True):
             self.register(tensor, value)
-        self._append(op, *inputs, [*outs, *new] if outs else new)
+        self._append(op, inputs[0], inputs[1], [*outs, *new] if outs else new)
         for tensor, value in zip(written, new, strict=True):
             place = self._places[id(tensor)][1]
             region = place.region

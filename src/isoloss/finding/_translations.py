@@ -137,9 +137,7 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
         stacked = torch.stack([torch.cat([r[i] for r in rows]) for i in members], 1)
         for relation in relations(stacked):
             named = {members[k]: c for k, c in relation.items()}
-            # A dead unit gives rows of zeros, which relate anything.
-            seen = int((stacked[:, list(relation)].abs().amax(1) > 0).sum())
-            if seen < len(relation) + MARGIN or _implied(columns, named, direct):
+            if _implied(columns, named, direct):
                 continue
             found.append(_symmetry(columns, named))
             if all(columns[i].whole for i in named):
@@ -168,12 +166,19 @@ def relations(columns: Tensor) -> Iterator[dict[int, float]]:
         if size > SAME:
             frame[:, n], triangle[:n, n], triangle[n, n] = rest / size, along, size
             basis.append(k)
-        elif n:
+        elif n and _told(columns, k, basis):
             fit = torch.linalg.solve_triangular(triangle[:n, :n], along[:, None], upper=True)[:, 0]
             fit = fit * columns[:, k].norm() / columns[:, basis].norm(dim=0)
             share = fit * columns[:, basis].norm(dim=0) / columns[:, k].norm()
             chosen = [j for j, c in enumerate(share.tolist()) if abs(c) > SAME]
             yield {k: 1.0} | {basis[j]: -float(fit[j]) for j in chosen}
+
+
+def _told(columns: Tensor, k: int, basis: list[int]) -> bool:
+    """Are there more rows in which a column is not zero than columns that share them? A dead unit gives zeros."""
+    live = columns[columns[:, k] != 0]
+    sharing = int((live[:, basis] != 0).any(0).sum())
+    return live.shape[0] >= sharing + MARGIN
 
 
 class Draw:

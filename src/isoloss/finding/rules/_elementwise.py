@@ -1,7 +1,9 @@
 """Functions of each element: which are homogeneous, which are odd, which neither."""
 
 from fractions import Fraction
+from typing import Any
 
+from isoloss.finding._abstract import Misfit
 from isoloss.finding._calculus import (
     CURVED,
     elementwise,
@@ -158,7 +160,7 @@ def clamp(c: Context, x, low=None, high=None, **options):
     if high is None and 0 < numbers[0] <= SMALL:
         # A norm kept away from zero: of degree one wherever it is larger.
         return elementwise(c.pass_, x, 1, None)
-    odd = len(numbers) == 2 and low == -high
+    odd = len(numbers) == 2 and numbers[0] == -numbers[1]
     return elementwise(c.pass_, x, None, 1 if odd else None)
 
 
@@ -184,6 +186,9 @@ def prelu(c: Context, x, weight):
 
 @rule("aten::where")
 def where(c: Context, condition, x=None, y=None):
+    if x is None or y is None:
+        raise Misfit("the indices of a mask")
+
     def combine(p, tensors, table):
         mask, *branches = tensors
         for column in (col for columns in table for col in columns):
@@ -203,7 +208,7 @@ def masked_fill(c: Context, x, mask, value):
     return where(c, mask, value, x)
 
 
-def as_tensor(c: Context, place: int, value):
+def as_tensor(c: Context, place: int, value) -> Any:
     """A number as an abstract tensor without axes; zero and infinities scale anyhow."""
     if not isinstance(value, int | float):
         return value

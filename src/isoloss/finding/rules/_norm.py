@@ -1,6 +1,7 @@
 """Normalization layers and weight normalization."""
 
 from fractions import Fraction
+from typing import Any
 
 from isoloss.finding._abstract import Abstract, Pass
 from isoloss.finding._calculus import add, elementwise, lower_all, multiply, normalise, reduce
@@ -39,7 +40,7 @@ def group_norm(c: Context, x, weight, bias, n, channels, _places, groups, eps):
     lower_all(parts_of(y), Level.PERMUTATION, "a norm runs along its groups")
     y = view(p, y, x.shape)
     rank = len(x.shape)
-    weight, bias = (v if v is None else per_channel(p, v, rank) for v in (weight, bias))
+    weight, bias = _optional(p, weight, rank), _optional(p, bias, rank)
     return [affine(p, y, weight, bias), *_statistics(c)]
 
 
@@ -54,7 +55,7 @@ def batch_norm(c: Context, x, weight, bias, *rest):
     training = statistics.pop() if isinstance(statistics[-1], bool) else "no" not in c.call.op._schema.name
     mean, var = statistics or (None, None)
     p, rank = c.pass_, len(x.shape)
-    mean, var, weight, bias = (v if v is None else per_channel(p, v, rank) for v in (mean, var, weight, bias))
+    mean, var, weight, bias = (_optional(p, v, rank) for v in (mean, var, weight, bias))
     lower_all(parts_of(x), Level.PERMUTATION, "a batch norm scales its channels one by one")
     if training or mean is None:
         places = [0, *range(2, rank)]
@@ -64,11 +65,11 @@ def batch_norm(c: Context, x, weight, bias, *rest):
     else:
         spread = elementwise(p, var, None, None, small=True) if eps else var
         y = multiply(p, add(p, [x, mean]), elementwise(p, spread, Fraction(-1, 2), None))
-    updated = [per_channel_back(p, v) for v in (mean, var) if v is not None]
-    outputs = [affine(p, y, weight, bias), *_statistics(c)]
-    return (
-        outputs[: len(c.shapes)] if len(outputs) >= len(c.shapes) else [*outputs, *updated][: len(c.shapes)]
-    )
+    return [affine(p, y, weight, bias), *_statistics(c)]
+
+
+def _optional(p: Pass, vector, rank: int) -> Any:
+    return None if vector is None else per_channel(p, vector, rank)
 
 
 def _follow(p: Pass, x, mean, var, places: list[int]) -> None:
@@ -76,11 +77,6 @@ def _follow(p: Pass, x, mean, var, places: list[int]) -> None:
     for average, statistic in ((x, mean), (elementwise(p, x, 2, 0), var)):
         if all(d.leaf is not None for d in parts_of(statistic)):
             add(p, [statistic, reduce(p, average, places, True)])
-
-
-def per_channel_back(p: Pass, vector) -> Abstract:
-    """The inverse of `per_channel`."""
-    return view(p, vector, (vector.shape[1],))
 
 
 def _statistics(c: Context) -> list[Abstract]:

@@ -1,5 +1,7 @@
 """Views, permutations, concatenations and slices."""
 
+from typing import Any
+
 from isoloss.finding._abstract import Misfit
 from isoloss.finding._calculus import add
 from isoloss.finding._shape import (
@@ -137,7 +139,7 @@ def selected(c: Context, x, dim, index):
 
 
 @rule("aten::slice", "aten::narrow")
-def sliced(c: Context, x, dim=0, start=None, end=None, step=1):
+def sliced(c: Context, x, dim=0, start: Any = None, end: Any = None, step=1):
     p, axis = c.pass_, dim % len(x.shape)
     n = x.shape[axis]
     if c.call.op._schema.name == "aten::narrow":
