@@ -316,10 +316,14 @@ def contract(
         p.sign.demand(sign, summed)
         gone: dict[int, int | None] = dict.fromkeys(summed)
         scale, sign = renamed(scale, gone), renamed(sign, gone)
-    axes = [[f if f.space is not None else g for f, g in met[i, j]] for i, j in batch]
-    for axis, (i, j) in zip(axes, batch, strict=True):
-        for n, (f, g) in enumerate(met[i, j]):
-            axis[n] = Factor(f.label, f.size, f.space or g.space, f.node)  # type: ignore[union-attr]
+    axes = [
+        [
+            Factor(f.label, f.size, f.space or g.space, f.node)
+            for f, g in met[pair]
+            if f is not None and g is not None
+        ]
+        for pair in batch
+    ]
     return p.dense([*axes, *(a.axes[i] for i in free_a), *(b.axes[j] for j in free_b)], scale, sign)
 
 

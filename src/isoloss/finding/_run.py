@@ -179,9 +179,9 @@ class Run:
             part = self._overwrite(c, select(p, base, d, i), new, tuple(rest))
             return self._replaced(base, unsqueeze(p, part, d), d, i)
         if name == "aten::slice":
-            d, start, end, step = (*args, *(0, None, None, 1)[len(args) :])
-            d %= rank
-            start, end, step = slice(start, end, step).indices(base.shape[d])
+            given: list[Any] = [*args, *(0, None, None, 1)[len(args) :]]
+            d = given[0] % rank
+            start, _, step = slice(*given[1:]).indices(base.shape[d])
             if step == 1:
                 part = self._overwrite(c, narrow(p, base, d, start, shape[d]), new, tuple(rest))
                 return self._replaced(base, part, d, start)
