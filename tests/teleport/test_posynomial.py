@@ -100,6 +100,24 @@ def test_a_network_with_one_hidden_layer_is_balanced_in_one_sweep():
     assert_close(s.log(), (outgoing / incoming).log() / 4)
 
 
+def test_deep_and_badly_scaled_networks_are_balanced_in_few_sweeps():
+    """Scales of whole layers diffuse along the depth: without extrapolation nine layers take over a hundred sweeps."""
+    model = mlp(6, *[8] * 8, 4).double()
+    symmetries = mlp_symmetries(model)
+    symmetries.act_([(3 * torch.randn(s.group.n).double()).exp() for s in symmetries])
+    tensors = {n: p.detach() for n, p in model.named_parameters() if n != "16.bias"}
+    scalings = Scalings(symmetries, {n: tuple(t.shape) for n, t in tensors.items()}, dtype=torch.float64)
+    f = Posynomial(scalings, Quadratic(tensors, 1, {}))
+    s = f.lowered(inf, sweeps=60)
+    for symmetry, g in zip(symmetries, scalings.elements(s), strict=True):
+        tensors = {**tensors, **symmetry.act(g, tensors)}
+    for k in range(0, 16, 2):
+        incoming = tensors[f"{k}.weight"].square().sum(1) + tensors[f"{k}.bias"].square()
+        outgoing = tensors[f"{k + 2}.weight"].square().sum(0)
+        # Steps end at 1.5e-8 in the log-scale, and squares double it; a few steps are what is left to go.
+        assert_close(incoming, outgoing, rtol=1e-6, atol=0.0)
+
+
 def test_lowering_never_rises_from_one_sweep_to_the_next():
     f, _, _, _ = posynomial("cubes", 1)
     values = [f.value(f.lowered(inf, sweeps=k)) for k in range(12)]

@@ -6,6 +6,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from isoloss.teleport._anderson import Anderson
 from isoloss.teleport._cells import Cells
 from isoloss.teleport._quadratic import Quadratic, widen
 from isoloss.teleport._scalings import Scalings
@@ -88,8 +89,9 @@ class Posynomial:
 
         where P is the sum of c x^2 over the entries that grow with s_k, N over those that shrink, p and q the
         largest m|c| among them. Its minimum within the box is closed form; a network with one hidden layer has m = 1
-        and is balanced by the first sweep, :math:`\Delta = \tfrac14 \log(N / P)`. Nothing moves towards an infimum
-        at infinity, unless the radius is finite.
+        and is balanced by the first sweep, :math:`\Delta = \tfrac14 \log(N / P)`. Deeper ones take several, which
+        are extrapolated; where that raises the sum the plain sweep is taken, which cannot. Nothing moves towards an
+        infimum at infinity, unless the radius is finite.
 
         Args:
             radius: Largest log-scale.
@@ -98,19 +100,33 @@ class Posynomial:
                 that is an error of eps in the sum.
         """
         tolerance = sqrt(torch.finfo(self._scalings.dtype).eps) if tolerance is None else tolerance
-        p, q = self._scalings.exponents(self._form.power)
-        a = torch.zeros_like(p)
-        for sweep in range(sweeps):
+        a = image = torch.zeros_like(self._scalings.ones())
+        best, ahead, extrapolated = torch.inf, Anderson(), False
+        for sweep in range(sweeps if len(a) else 0):
             sums = self._sums(self._factors(a.exp())) if sweep else self._sums_here
-            grow, shrink = self._scalings.collect(sums, self._form.power)
-            step = (shrink.log() - grow.log()) / (2 * (p + q))
-            if radius == torch.inf:
-                step = torch.where(step.isfinite(), step, 0.0)
-            new = (a + step.nan_to_num(0.0, torch.inf, -torch.inf)).clamp(-radius, radius)
-            change, a = (new - a).abs().amax() if len(a) else 0.0, new
-            if change <= tolerance:
+            value = float(torch.dot(sums, self._scalings.share))
+            if extrapolated and not value <= best:
+                ahead.forget()
+                a, extrapolated = image, False
+                continue
+            best, image = value, self._swept(a, sums, radius)
+            if (image - a).abs().amax() <= tolerance:
                 break
-        return a.exp()
+            a, extrapolated = ahead.next(a, image).clamp(-radius, radius), True
+        return image.exp()
+
+    def _swept(self, a: Tensor, sums: Tensor, radius: float) -> Tensor:
+        """The minimum of the upper bound, within the box."""
+        grow, shrink = self._scalings.collect(sums, self._form.power)
+        p, q = self._exponents
+        step = (shrink.log() - grow.log()) / (2 * (p + q))
+        if radius == torch.inf:
+            step = torch.where(step.isfinite(), step, 0.0)
+        return (a + step.nan_to_num(0.0, torch.inf, -torch.inf)).clamp(-radius, radius)
+
+    @cached_property
+    def _exponents(self) -> tuple[Tensor, Tensor]:
+        return self._scalings.exponents(self._form.power)
 
     def _factors(self, s: Tensor) -> Tensor:
         return self._scalings.factors(s, 2 * self._form.power)
