@@ -120,12 +120,9 @@ def _read(tensors: list[Tensor], numbers: list[Tensor]) -> tuple[list[float], li
     full = [t for t in tensors if t.numel()]
     ends = [end for t in full for end in t.aminmax()]
     flat = [*ends, *numbers]
-    home = flat[0].device if flat else None
-    values = (
-        torch.stack([x.to(home, torch.promote_types(x.dtype, torch.float32)) for x in flat]).tolist()
-        if flat
-        else []
-    )
+    if len({(x.dtype, x.device) for x in flat}) > 1 or ends and ends[0].dtype in HALF:
+        flat = [x.to(flat[0].device, torch.promote_types(x.dtype, torch.float32)) for x in flat]
+    values = torch.stack(flat).tolist() if flat else []
     sizes = iter([max(-values[2 * i], values[2 * i + 1], key=_nan_first) for i in range(len(full))])
     return [next(sizes) if t.numel() else 0.0 for t in tensors], values[len(ends) :]
 

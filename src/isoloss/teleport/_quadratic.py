@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+WIDE = (torch.float32, torch.float64)
+
 
 @dataclass(frozen=True)
 class Quadratic:
@@ -43,4 +45,4 @@ def _wide(x: Tensor) -> torch.dtype:
 
 def widen(x: Tensor) -> Tensor:
     """The tensor in float32, where it has less."""
-    return x.to(_wide(x))
+    return x if x.dtype in WIDE else x.to(_wide(x))
