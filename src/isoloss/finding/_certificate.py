@@ -1,0 +1,330 @@
+"""Are these all the symmetries? The dimension of the orbit against that of the Jacobian's null space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import prod
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from isoloss.finding._complement import BLOCK, Complement, Null
+from isoloss.finding._find import Inputs, _arguments, _check, _copied, _double, find
+from isoloss.finding._jacobian import Jacobian
+from isoloss.finding._verify import Verifier
+from isoloss.finding._world import settings
+from isoloss.symmetry import Symmetry, named_tensors
+
+# A direction of the orbit that changes the outputs by more than this, relative to what the outputs do along the
+# direction that moves them most, belongs to no exact symmetry.
+INVISIBLE = 1e-9
+# Doublings of the number of inputs without change after which the null space counts as known, and the least number.
+PATIENCE, LEAST = 2, 16
+# Between singular values closer than this a cut is a guess; more inputs may part them.
+CLEAR = 1e4
+# A parameter is named if it has this share of the unexplained directions, squared norm.
+SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known about the completeness of a set of symmetries.
+
+    Attributes:
+        complete: Do the symmetries account for every direction that leaves the outputs unchanged?
+        orbit_dimension: Dimension of the orbit of the exact symmetries; the null space is at least as large.
+        nullity: Dimension of the null space of the Jacobian over the inputs; an upper bound, see `certificate`.
+        parameters: Number of coordinates counted: entries of all parameters, and of the buffers that move.
+        inputs: Number of inputs used, at the point that the numbers belong to.
+        points: Number of points of parameter space that were tried.
+        plateaued: Has the nullity stopped shrinking?
+        gap: Smallest singular value counted as not zero over the largest counted as zero.
+        unexplained: Parameters along which the directions that no symmetry explains mostly lie.
+        history: Pairs (number of inputs, nullity).
+    """
+
+    complete: bool
+    orbit_dimension: int
+    nullity: int
+    parameters: int
+    inputs: int
+    points: int
+    plateaued: bool
+    gap: float
+    unexplained: tuple[str, ...] = ()
+    history: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """Number of directions that no symmetry explains."""
+        return self.nullity - self.orbit_dimension
+
+    def __str__(self) -> str:
+        over = (
+            f"{self.parameters} parameters, {self.inputs} input{'s' * (self.inputs > 1)}, "
+            f"{self.points} point{'s' * (self.points > 1)}, singular values {self.gap:.0e} apart"
+        )
+        orbit = f"the orbit has dimension {self.orbit_dimension}"
+        if self.complete:
+            return f"complete: {orbit}, and so has the null space of the Jacobian ({over})"
+        if not self.plateaued:
+            return (
+                f"undecided: {orbit}, the null space of the Jacobian at most {self.nullity} ({over}); "
+                "it was still shrinking, or no gap was clear: raise budget"
+            )
+        return (
+            f"not complete: {orbit}, the null space of the Jacobian {self.nullity} ({over}); "
+            f"{self.missing} direction{'s' * (self.missing > 1)} unexplained, in {', '.join(self.unexplained)}"
+        )
+
+
+class _Seen(NamedTuple):
+    """What looking at more and more inputs led to."""
+
+    null: Null
+    inputs: int
+    plateaued: bool
+    gap: float
+    history: list[tuple[int, int]]
+
+
+def certificate(
+    model: nn.Module,
+    example_inputs: Inputs,
+    symmetries: Iterable[Symmetry] | None = None,
+    *,
+    vocabulary: int | None = None,
+    points: int = 4,
+    budget: int = 2048,
+    limit: int = 10_000,
+    frozen: Literal["move", "hold"] = "move",
+    seed: int = 0,
+) -> Certificate:
+    r"""Compare the orbit of the symmetries with all that leaves the outputs unchanged, to first order.
+
+    The velocities of the exact symmetries span the tangent space of the orbit. It lies in the null space of the
+    Jacobian of the outputs over any set of inputs:
+
+    .. math:: \dim \text{orbit} \;\le\; \dim \ker J_N, \qquad J_N = \partial (f(x_1), \dots, f(x_N)) / \partial w
+
+    Both are measured in float64 at a generic point near the model's own. Where they meet, no symmetry that holds at
+    every point is missing, of whatever kind. Else N doubles until the null space has not shrunk over two doublings
+    (`plateaued`) or the budget is spent. What is left then belongs to symmetries that are not in the list, perhaps
+    of no known family, or to activation regions of a piecewise linear network that no input visited: the null space
+    over a sample of inputs is an upper bound, and where regions are rare a loose one. A unit that is dead at the
+    point leaves its weights free there, so that other points, further away, are tried as well; the best counts.
+
+    Singular values above 1e-8 of the longest row count; of those below, all above the widest gap. A verdict needs a
+    gap of 1e4.
+
+    Coordinates are all parameters, and those buffers that a continuous exact symmetry moves and the outputs depend
+    on: running means, if a bias slides into them. Symmetries up to eps are neither counted nor needed, unless the
+    eps is so small (1e-10) that the Jacobian cannot tell them from exact ones.
+
+    The first input is the example. The others are like it: floats are normal, with its root mean square times a
+    log-normal factor, so that they also visit what lies far out; integers are uniform below the vocabulary; booleans,
+    tensors of zeros, ones and infinities, and constant integers stay.
+
+    Args:
+        model: A small module; it is not touched.
+        example_inputs: As for `find`.
+        symmetries: What to judge; found first if it is None.
+        vocabulary: Integer inputs are drawn below it; by default one more than the largest in the example.
+        points: At most so many points of parameter space.
+        budget: At most so many inputs at each.
+        limit: At most so many coordinates. The time grows with their cube, the memory with their square.
+        frozen: As for `find`: whether parameters that do not require gradients may move, and so count.
+        seed: Seed of the point and of the inputs.
+
+    Returns:
+        The certificate; print it.
+
+    Raises:
+        ValueError: If the model has more coordinates than the limit, cannot run on random inputs, or changes its
+            outputs along a symmetry that is said to be exact.
+    """
+    args, kwargs = _arguments(example_inputs)
+    _check(model)
+    held = {n for n, p in model.named_parameters() if frozen == "hold" and not p.requires_grad}
+    _refuse(sum(p.numel() for n, p in model.named_parameters() if n not in held), limit)
+    if symmetries is None:
+        symmetries = find(model, example_inputs, frozen=frozen)
+    exact = [s for s in symmetries if s.exact and s.dim and not held.intersection(s.parameters)]
+    with settings():
+        twin = _copied(model)
+        args, kwargs = tree_map(_double, (args, kwargs))
+    verifier = Verifier(twin, args, kwargs, _coordinates(twin, exact, held), seed)  # Moves the copy a little.
+    best = _at_point(verifier, exact, vocabulary, budget)
+    while not best.complete and best.points < points:
+        _move_away(verifier)
+        there = _at_point(verifier, exact, vocabulary, budget)
+        better = there if (not there.complete, there.missing) < (True, best.missing) else best
+        best = replace(better, points=best.points + 1)
+    return best
+
+
+def _at_point(verifier: Verifier, exact: list[Symmetry], vocabulary: int | None, budget: int) -> Certificate:
+    twin, args, kwargs, random = verifier.twin, verifier.args, verifier.kwargs, verifier.random
+    jacobian, rows = _at_example(Jacobian(twin, verifier.tensors, random), args, kwargs)
+    across, visible = _across(exact, jacobian, rows)
+    # The orbit is in the null space; what else is, is looked for across it.
+    space, orbit = Complement(across), len(across) - across.shape[1]
+    seen = _look(space, jacobian, rows, _draws(args, kwargs, vocabulary, random), budget, visible)
+    return Certificate(
+        complete=seen.plateaued and not seen.null.dimension,
+        orbit_dimension=orbit,
+        nullity=orbit + seen.null.dimension,
+        parameters=jacobian.columns,
+        inputs=seen.inputs,
+        points=1,
+        plateaued=seen.plateaued,
+        gap=seen.gap,
+        unexplained=_along(space.directions(), jacobian.tensors),
+        history=tuple((inputs, orbit + left) for inputs, left in seen.history),
+    )
+
+
+@torch.no_grad()
+def _move_away(verifier: Verifier) -> None:
+    """Far enough for other units to be dead; running variances stay positive."""
+    for name, t in verifier.tensors.items():
+        noise = torch.randn(t.shape, generator=verifier.random, dtype=t.dtype).to(t.device)
+        if name.endswith("running_var"):
+            t.mul_(noise.mul_(0.5).exp_())
+        elif t.numel():
+            t.add_(noise * t.square().mean().sqrt()).mul_(0.7)  # about as large as before
+
+
+def _across(exact: list[Symmetry], jacobian: Jacobian, rows: Tensor) -> tuple[Tensor, float]:
+    """A basis of what is orthogonal to the orbit, and how much the rows see of the orbit: rounding."""
+    unit = max(rows.norm(dim=1).tolist(), default=0.0) or 1.0
+    space, visible = Complement(torch.eye(jacobian.columns, dtype=torch.float64)), 0.0
+    for symmetry in exact:
+        tangents = _tangents(symmetry, named_tensors(jacobian.twin), jacobian.tensors)
+        visible = max(visible, _change(symmetry, rows @ tangents.T / unit))
+        space.add(tangents)
+    return space.directions(), visible
+
+
+def _look(space: Complement, jacobian: Jacobian, rows: Tensor, draws, budget: int, visible: float) -> _Seen:
+    inputs, blocks, history = 1, iter([rows]), []
+    while True:
+        for block in blocks:
+            space.add(block)
+        null = space.null()
+        history.append((inputs, null.dimension))
+        recent = {left for _, left in history[-PATIENCE - 1 :]}
+        settled = not null.dimension or (inputs >= LEAST and len(history) > PATIENCE and len(recent) == 1)
+        gap = null.kept / max(null.dropped, visible)
+        more = min(inputs, budget - inputs)
+        if (settled and gap >= CLEAR) or more <= 0:
+            return _Seen(null, inputs, settled and gap >= CLEAR, gap, history)
+        blocks, inputs = _blocks(jacobian, islice(draws, more)), inputs + more
+
+
+def _refuse(size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(
+            f"certificate: the time grows with the cube of the number of parameters, {limit:,} at the most; "
+            f"got {size:,}; certify a narrower model of the same architecture, or pass limit={size} and wait "
+            "(10,000 take minutes and 2 GB, twice as many eight times as long and four times the memory)."
+        )
+
+
+def _coordinates(twin: nn.Module, exact: list[Symmetry], held: set[str]) -> dict[str, Tensor]:
+    moved = {n for s in exact for n in s.parameters}
+    parameters = {n: p for n, p in twin.named_parameters() if n not in held}
+    return parameters | {n: b for n, b in twin.named_buffers() if n in moved}
+
+
+def _at_example(jacobian: Jacobian, args: tuple, kwargs: dict[str, Any]) -> tuple[Jacobian, Tensor]:
+    """The Jacobian without the buffers that the outputs do not see (running means in training), and its rows."""
+    rows = _run(jacobian, args, kwargs)
+    parameters = {n for n, _ in jacobian.twin.named_parameters()}
+    blocks = rows.split([t.numel() for t in jacobian.tensors.values()], 1)
+    named = list(zip(jacobian.tensors.items(), blocks, strict=True))
+    kept = {n: t for (n, t), block in named if n in parameters or bool(block.any())}
+    rows = torch.cat([block for (n, _), block in named if n in kept], 1)
+    return Jacobian(jacobian.twin, kept, jacobian.random), rows
+
+
+def _tangents(symmetry: Symmetry, tensors: dict[str, Tensor], coordinates: dict[str, Tensor]) -> Tensor:
+    """Unit velocities of the orbit along a basis of the algebra, at each index of the batch in turn, as rows."""
+    rows, a = [], torch.zeros(prod(symmetry.batch), *symmetry.group.algebra_shape, dtype=torch.float64)
+    for direction in symmetry.group.basis(dtype=torch.float64):
+        for index in range(len(a)):
+            a[index] = direction
+            velocity = symmetry.generator(a.reshape(*symmetry.batch, *symmetry.group.algebra_shape), tensors)
+            parts = [velocity[n] if n in velocity else torch.zeros_like(t) for n, t in coordinates.items()]
+            row = torch.cat([p.flatten() for p in parts])
+            rows.append(row / row.norm().clamp_min(torch.finfo(row.dtype).tiny))
+            a[index] = 0.0
+    return torch.stack(rows)
+
+
+def _change(symmetry: Symmetry, slopes: Tensor) -> float:
+    change = float(slopes.abs().max()) if slopes.numel() else 0.0
+    if change <= INVISIBLE:
+        return change
+    raise ValueError(
+        f"certificate: an exact symmetry must not change the outputs; got {symmetry.name} on "
+        f"{', '.join(symmetry.parameters[:3])}, which does to first order, by {change:.0e}; "
+        "find the symmetries of this very model, or give this one exact=False."
+    )
+
+
+def _blocks(jacobian: Jacobian, draws: Iterable[tuple[tuple, dict[str, Any]]]) -> Iterator[Tensor]:
+    """Rows over these inputs, some hundred at a time."""
+    waiting: list[Tensor] = []
+    for args, kwargs in draws:
+        waiting.append(_run(jacobian, args, kwargs))
+        if sum(map(len, waiting)) >= BLOCK:
+            yield torch.cat(waiting)
+            waiting = []
+    yield torch.cat([*waiting, torch.zeros(0, jacobian.columns, dtype=torch.float64)])
+
+
+def _run(jacobian: Jacobian, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+    try:
+        return jacobian.rows(args, kwargs)
+    except Exception as error:
+        raise ValueError(
+            "certificate: the model must run, and be differentiable, on random inputs like the example; "
+            f"got {type(error).__name__}: {error}; pass vocabulary= if integers must stay below a number, or "
+            "certify a module that takes such inputs."
+        ) from error
+
+
+def _draws(
+    args: tuple, kwargs: dict[str, Any], vocabulary: int | None, random: torch.Generator
+) -> Iterator[tuple[tuple, dict[str, Any]]]:
+    def like(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.numel() or x.dtype == torch.bool:
+            return x
+        if x.is_floating_point():
+            if bool(((x == 0) | (x == 1) | x.isinf()).all()):
+                return x
+            size = (
+                x[x.isfinite()].square().mean().sqrt()
+                * torch.randn((), generator=random, dtype=x.dtype).exp()
+            )
+            return size * torch.randn(x.shape, generator=random, dtype=x.dtype)
+        if vocabulary is None and bool((x == x.flatten()[0]).all()):
+            return x
+        return torch.randint(vocabulary or int(x.max()) + 1, x.shape, generator=random, dtype=x.dtype)
+
+    while True:
+        yield tree_map(like, (args, kwargs))
+
+
+def _along(basis: Tensor, tensors: dict[str, Tensor]) -> tuple[str, ...]:
+    """Names of the tensors in whose coordinates these vectors mostly lie, the largest share first."""
+    if not basis.shape[1]:
+        return ()
+    blocks = basis.square().sum(1).split([t.numel() for t in tensors.values()])
+    share = {n: float(b.sum()) / basis.shape[1] for n, b in zip(tensors, blocks, strict=True)}
+    return tuple(n for n in sorted(share, key=lambda n: -share[n]) if share[n] >= SHARE)

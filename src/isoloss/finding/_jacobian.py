@@ -1,0 +1,98 @@
+"""Rows of the Jacobian: how every output of a model moves with its parameters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.finding._gradients import _StatisticsAsInputs
+from isoloss.finding._tape import tensors_in
+from isoloss.finding._world import Float64World, settings
+
+# Numbers in the rows computed at once: 32 MB.
+AT_ONCE = 4_000_000
+
+
+class Jacobian:
+    """The Jacobian of the outputs of a float64 copy with respect to some of its tensors, input by input.
+
+    Rows are computed many at a time, by a backward pass that is vectorized over outputs. Batching rules can be wrong
+    without a word (in torch 2.13 that of cdist's gradient is), so each batch is compared with one plain backward
+    pass along a random combination; on a difference, or if an op has no batching rule, rows are done one by one.
+
+    Args:
+        twin: The copy; its running statistics are restored after each pass.
+        tensors: Tensors of the copy that are moved, by name: the columns, in this order.
+        random: Source of random numbers.
+    """
+
+    def __init__(self, twin: nn.Module, tensors: dict[str, Tensor], random: torch.Generator):
+        self.twin, self.tensors, self.random = twin, tensors, random
+        self.columns = sum(t.numel() for t in tensors.values())
+        self._batched = True
+
+    def rows(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """Gradients of the outputs, shape (rows, columns): of each, or of `columns` random mixtures if more."""
+        state = {n: b.clone() for n, b in self.twin.named_buffers()}
+        for t in self.tensors.values():
+            t.requires_grad_(True)
+        try:
+            with settings(), Float64World(), _StatisticsAsInputs():
+                y = _vector(self.twin(*args, **kwargs))
+                found = [self._gradients(y, v) for v in self._weights(len(y))] if y.requires_grad else []
+        finally:
+            for t in self.tensors.values():
+                t.requires_grad_(False)
+            with torch.no_grad():
+                for n, b in self.twin.named_buffers():
+                    b.copy_(state[n])
+        rows = torch.cat(found) if found else torch.zeros(0, self.columns, dtype=torch.float64)
+        return rows[rows.isfinite().all(1)]
+
+    def _weights(self, outputs: int) -> Iterator[Tensor]:
+        """Weights of the outputs for each row, shape (some rows, outputs)."""
+        count, some = min(outputs, self.columns), max(1, AT_ONCE // max(self.columns, outputs))
+        for start in range(0, count, some):
+            k = min(some, count - start)
+            if outputs <= self.columns:
+                yield torch.eye(outputs)[start : start + k]
+            else:
+                yield torch.randn(k, outputs, generator=self.random) / outputs**0.5
+
+    def _gradients(self, y: Tensor, weights: Tensor) -> Tensor:
+        if self._batched:
+            try:
+                with warnings.catch_warnings():  # An op without a batching rule is only slower.
+                    warnings.simplefilter("ignore", UserWarning)
+                    rows = self._backward(y, weights, batched=True)
+                mix = torch.randn(len(weights), generator=self.random)
+                plain = self._backward(y, mix @ weights, batched=False)
+                if bool((mix @ rows - plain).norm() <= 1e-10 * plain.norm()):
+                    return rows
+            except (RuntimeError, NotImplementedError):
+                pass
+            self._batched = False
+        return torch.stack([self._backward(y, w, batched=False) for w in weights])
+
+    def _backward(self, y: Tensor, weights: Tensor, *, batched: bool) -> Tensor:
+        tensors = list(self.tensors.values())
+        found = torch.autograd.grad(
+            y, tensors, weights, retain_graph=True, allow_unused=True, is_grads_batched=batched
+        )
+        lead = weights.shape[:-1]
+        parts = [
+            torch.zeros(*lead, t.numel()) if g is None else g.reshape(*lead, t.numel())
+            for g, t in zip(found, tensors, strict=True)
+        ]
+        return torch.cat(parts, -1)
+
+
+def _vector(output: Any) -> Tensor:
+    """All finite floating-point outputs, as one vector."""
+    parts = [t.flatten() for t in tensors_in(output) if t.is_floating_point()]
+    y = torch.cat(parts) if parts else torch.zeros(0)
+    return y[y.detach().isfinite()]
