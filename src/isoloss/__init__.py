@@ -10,9 +10,9 @@ Example:
 """
 
 from isoloss import finding, groups, symmetry, teleport
-from isoloss.finding import find
+from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
 
 __version__ = "0.1.0"
-__all__ = ["Symmetries", "Symmetry", "Teleport", "find", "finding", "groups", "symmetry", "teleport"]
+__all__ = ["Symmetries", "Symmetry", "Teleport", "certificate", "find", "finding", "groups", "symmetry", "teleport"]
