@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from isoloss.finding import find
+from isoloss.finding import _run, find
 from isoloss.finding._verify import Verifier
 from isoloss.symmetry import Symmetries, Symmetry
 from zoo import Entry
@@ -52,7 +52,8 @@ def search(entry: Entry) -> Search:
         pytest.skip(str(error))
     for i, p in enumerate(model.parameters()):
         p.grad = torch.full_like(p, float(i)) if i % 2 else None
-    with watched_controls() as controls:
+    with watched_controls() as controls, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_run, "STRICT", True)  # a rule that fails is shown, not left out
         before = snapshot(model, inputs)
         found = find(model, inputs, verify="full")
         touched = differences(before, snapshot(model, inputs))
