@@ -21,14 +21,18 @@ def test_the_example_runs_and_keeps_the_function(capsys):
     moved, training = after.split("\n", 1)
     exec("symmetries.act_" + moved, scope)  # noqa: S102
     # Scales of e^0.5 and a sum over 128 units, in float32: a few hundred roundings, each of size eps.
-    torch.testing.assert_close(scope["model"](scope["x"]), outputs, rtol=0, atol=256 * torch.finfo(torch.float32).eps)
+    torch.testing.assert_close(
+        scope["model"](scope["x"]), outputs, rtol=0, atol=256 * torch.finfo(torch.float32).eps
+    )
     exec(training, scope)  # noqa: S102
     printed = capsys.readouterr().out
     assert "R+^128" in printed and "S_128" in printed and "Jump" in printed
 
 
 def test_the_example_is_short():
-    lines = [line for line in BLOCKS[0].splitlines() if line.strip() and not line.startswith(("import", "from"))]
+    lines = [
+        line for line in BLOCKS[0].splitlines() if line.strip() and not line.startswith(("import", "from"))
+    ]
     assert len(lines) <= 10
 
 

@@ -15,4 +15,14 @@ from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
 
 __version__ = "0.1.0"
-__all__ = ["Symmetries", "Symmetry", "Teleport", "certificate", "find", "finding", "groups", "symmetry", "teleport"]
+__all__ = [
+    "Symmetries",
+    "Symmetry",
+    "Teleport",
+    "certificate",
+    "find",
+    "finding",
+    "groups",
+    "symmetry",
+    "teleport",
+]

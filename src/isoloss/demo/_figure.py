@@ -166,7 +166,7 @@ def _legend(figure, seeds: int, columns: int) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], linewidth=2, label=name, **style) for name, style in STYLES.items()]
+    handles: list[Any] = [Line2D([], [], linewidth=2, label=name, **style) for name, style in STYLES.items()]
     handles.append(Patch(color="#cccccc", label=f"range of {seeds} seeds (line: median)"))
     grey: dict[str, Any] = {"color": "#555555", "linestyle": ""}
     handles.append(Line2D([], [], marker="v", markersize=6, label="jump on the level set", **grey))

@@ -86,7 +86,7 @@ def find(
     verifier = Verifier(twin, args, kwargs, tensors, seed)
     found = solution.symmetries()
     guesses = [*(phase for _, phase in with_phases(found)), *translations(solution, verifier)]
-    likely = verifier.elsewhere(verifier.verified(guesses)[0])
+    likely = verifier.elsewhere(guesses)
     halves = {id(half) for half, phase in with_phases(found) if any(_same(phase, s) for s in likely)}
     found = [s for s in found if id(s) not in halves]
     if verify:

@@ -51,12 +51,11 @@ def _normalised(x, mean, var, weight, bias, eps):
 def random_gradients(
     verifier: Verifier, reduce: Callable[[dict[str, Tensor], dict[str, Tensor]], Any]
 ) -> Any:
-    """One random point, input and function of the outputs; `reduce` sees the parameters and their gradients.
+    """One random input and function of the outputs; `reduce` sees the parameters and their gradients.
 
     Returns:
         What reduce returns, or None if the outputs have no gradient or are not finite.
     """
-    verifier.perturb()
     # Inputs of several sizes reach both sides of more units; much larger ones would drown a radial basis.
     scale = 10 ** (float(torch.rand((), generator=verifier.random)) - 0.5)
     args, kwargs = verifier.redrawn(scale)

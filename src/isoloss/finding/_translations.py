@@ -43,9 +43,9 @@ NOTHING = 1e-13
 SAMPLE = 8192
 # So many parameters of other modules are tried as the bias behind a weight that has none.
 FEW = 6
-# Random points: at least two, so that a relation is no accident of one; at the most, where a pass is cheap.
-FEWEST, MOST = 2, 96
-SMALL_MODEL = 100_000
+# Random points: as many as relations need where a pass is cheap, one where a thousand rows come with it.
+FEW_DRAWS, MOST = 2, 96
+SMALL_MODEL, LARGE_MODEL = 100_000, 50_000_000
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -113,7 +113,9 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
     rows: list[list[Tensor]] = []
     invisible = set(range(len(columns)))
     size = sum(t.numel() for t in verifier.tensors.values())
-    for _ in range(_draws(groups, MOST if size <= SMALL_MODEL else FEWEST)):
+    for n in range(_draws(groups, MOST) if size <= SMALL_MODEL else FEW_DRAWS if size <= LARGE_MODEL else 1):
+        if n:
+            verifier.perturb()
         drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
         if drawn is None:
             return []
@@ -227,7 +229,7 @@ def _draws(groups: dict[Key, list[int]], most: int) -> int:
     wanted = [
         -(-(len(m) + MARGIN) // max(prod(s.size for s in key), 1)) for key, m in groups.items() if len(m) > 1
     ]
-    return max([FEWEST, *(n for n in wanted if n <= most)])
+    return max([FEW_DRAWS, *(n for n in wanted if n <= most)])
 
 
 def _implied(columns: list[Column], relation: dict[int, float], direct: list[dict[int, float]]) -> bool:

@@ -27,7 +27,7 @@ POOL = 1_000_003
 ATTEMPTS = 12
 # So many forward passes at the most check all the symmetries of a model of at most so many parameters, several at
 # once if need be.
-ROUNDS = ((1_000_000, 64), (float("inf"), 4))
+ROUNDS = ((1_000_000, 64), (50_000_000, 4), (float("inf"), 2))
 
 
 class Verifier:
@@ -92,12 +92,17 @@ class Verifier:
         A relation that was read off numbers may be one of the examples: where every unit of a ReLU layer keeps its
         sign, the layer is linear, and has the symmetries of a linear one.
         """
-        kept = list(symmetries)
-        for scale in SCALES if _small(self.tensors) else SCALES[:1]:
+        small = _small(self.tensors)
+        kept = self.verified(symmetries)[0] if small else list(symmetries)
+        for scale in SCALES if small else SCALES[:1]:
             self.perturb()
             self.args, self.kwargs = self.redrawn(scale)
-            held = {_key(s) for s in self.verified(kept)[0]}
-            kept = [s for s in kept if _key(s) in held]
+            errors = {_key(s): s.error for s in self.verified(kept)[0]}
+            kept = [
+                replace(s, error=max(s.error or 0.0, errors[_key(s)] or 0.0))
+                for s in kept
+                if _key(s) in errors
+            ]
         self.args, self.kwargs = self._examples, self._named_examples
         self._references.clear()
         return kept
