@@ -183,14 +183,12 @@ def test_unknown_verification(verify):
         find(mlp(), X, verify=verify)
 
 
-@pytest.mark.xfail(reason="only verify is checked")
 @pytest.mark.parametrize("option", ["statistics", "frozen", "branches"])
 def test_unknown_options(option):
     with pytest.raises(ValueError, match=f"find: {option} must be .*; got 'holt'"):
         find(mlp(), X, **{option: "holt"})
 
 
-@pytest.mark.xfail(reason="Misfit escapes from _calculus")
 def test_an_empty_batch():
     """No example, no symmetry can be told: either it says so, or it finds what the shapes tell."""
     try:
@@ -199,14 +197,12 @@ def test_an_empty_batch():
         assert str(error).startswith("find: ")
 
 
-@pytest.mark.xfail(reason="a NotImplementedError of torch")
 def test_sparse_parameters():
     model = on_the_net(torch.eye(3).to_sparse())
     with pytest.raises(ValueError, match="find: parameters must be dense; got the sparse extra"):
         find(model, X)
 
 
-@pytest.mark.xfail(reason="nan stays nan: every symmetry passes as verified with error 0")
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("where", ["parameter", "input"])
 def test_nothing_can_be_verified_on_what_is_not_finite(bad, where):
@@ -258,13 +254,11 @@ def test_a_branch_on_data_is_followed_if_asked():
     assert {"R+^5", "S_5"} <= {s.name for s in find(Net(at_a_gate), X, branches="follow")}
 
 
-@pytest.mark.xfail(reason="translations look at outputs only, not at the numbers that are read")
 def test_what_a_branch_reads_stays_put():
     found = find(Net(at_a_gate), X, branches="follow")
     assert not any("extra" in s.parameters for s in found)
 
 
-@pytest.mark.xfail(reason="the verifier walks on until the branch is another")
 def test_verification_stays_on_the_branch():
     """The first unit is read: the others may be scaled one by one."""
 
@@ -279,7 +273,6 @@ def test_verification_stays_on_the_branch():
     assert found.dim == 4 and not found.notes
 
 
-@pytest.mark.xfail(reason="the gradients of translations are taken where the model warns")
 def test_numbers_may_be_read_without_a_warning():
     """torch warns of a float made from what requires grad; nothing does while a model is recorded."""
     find(Net(lambda net, x: net.inner(x) * float(net.extra.sum() + 1)), X, branches="follow")

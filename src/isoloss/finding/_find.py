@@ -66,6 +66,13 @@ def find(
     _check(model)
     if verify not in ("sample", "full", True, False):
         raise ValueError(f"find: verify must be 'sample', 'full' or False; got {verify!r}.")
+    for option, value, allowed in (
+        ("statistics", statistics, ("move", "hold")),
+        ("frozen", frozen, ("move", "hold")),
+        ("branches", branches, ("refuse", "follow")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"find: {option} must be {allowed[0]!r} or {allowed[1]!r}; got {value!r}.")
     with settings():
         twin = _copied(model)
         args, kwargs = tree_map(_double, (args, kwargs))
@@ -81,11 +88,18 @@ def find(
             "branch that the example inputs take."
         )
     run, notes = interpret(tape, tensors.keys())
+    tape_branches = bool(tape.branches)
     del tape
     solution = Solution(run)
-    verifier = Verifier(twin, args, kwargs, tensors, seed)
+    # A branch that was followed holds where the model is, not elsewhere.
+    verifier = Verifier(twin, args, kwargs, tensors, seed, wander=not tape_branches)
+    _check_outputs(verifier)
     found = solution.symmetries()
-    guesses = [*(phase for _, phase in with_phases(found)), *translations(solution, verifier)]
+    guesses = [phase for _, phase in with_phases(found)]
+    if not tape_branches:
+        shifts, note = translations(solution, verifier)
+        guesses += shifts
+        notes += note
     likely = verifier.elsewhere(guesses)
     halves = {id(half) for half, phase in with_phases(found) if any(_same(phase, s) for s in likely)}
     found = [s for s in found if id(s) not in halves]
@@ -158,6 +172,10 @@ def _check(model: nn.Module) -> None:
                 f"find: parameters must be real; got complex {name} ({p.dtype}); "
                 "store real and imaginary parts as an axis of size two."
             )
+        if p.layout != torch.strided:
+            raise ValueError(
+                f"find: parameters must be dense; got the sparse {name}; call its to_dense() first."
+            )
         if not p.is_floating_point():
             raise ValueError(
                 f"find: parameters must be floating point; got {name} ({p.dtype}); dequantize the model first."
@@ -167,6 +185,15 @@ def _check(model: nn.Module) -> None:
             raise ValueError(
                 f"find: tied weights must be one Parameter; got {other} and {name}, two that share memory; "
                 "assign the same Parameter to both modules."
+            )
+
+
+def _check_outputs(verifier: Verifier) -> None:
+    for t in verifier.reference(False):
+        if t.numel() and (bool(t.isnan().any()) or not bool(t.isfinite().any())):
+            raise ValueError(
+                "find: the outputs must be finite, or nothing can be verified; got nan or inf from the example inputs; "
+                "check the parameters and the inputs."
             )
 
 
@@ -183,6 +210,10 @@ def _copied(model: nn.Module) -> nn.Module:
 def _double(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
+    if not x.numel():
+        raise ValueError(
+            f"find: example inputs must not be empty; got shape {tuple(x.shape)}; pass one example."
+        )
     return x.detach().to(torch.float64).clone() if x.is_floating_point() else x.detach().clone()
 
 

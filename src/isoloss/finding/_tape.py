@@ -218,7 +218,9 @@ class Recorder(Float64World):
         parametric = any(v.parametric for v in values_in((args, kwargs)))
         for value in values_in(outputs):
             value.parametric = parametric
-        if op in _SHAPED_BY_DATA and parametric:
+        if (op in _SHAPED_BY_DATA and parametric) or (
+            op is torch.ops.aten.index.Tensor and _by_mask(args[1])
+        ):
             self.tape.branches.append(self._path[-1])
         self.tape.calls.append(
             Call(op, args, kwargs, outputs, ".".join(self._path[-1:]), len(self.tape.calls))
@@ -303,6 +305,11 @@ def _flat(tree: Any) -> list:
     if isinstance(tree, dict):
         return [leaf for item in tree.values() for leaf in _flat(item)]
     return [tree]
+
+
+def _by_mask(indices) -> bool:
+    """Does a mask that depends on parameters choose how many rows there are?"""
+    return any(v.parametric and v.dtype == torch.bool for v in values_in(indices))
 
 
 def _is_view(op) -> bool:

@@ -99,8 +99,8 @@ class Column:
             yield Shift(leaf.name, leaf.block, equation, passed, _plain(own * factor))
 
 
-def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
-    """All translations of the catalogue.
+def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry], list[str]]:
+    """All translations of the catalogue, and a note if they could not be searched for.
 
     Args:
         solution: Spaces and parameter blocks.
@@ -116,9 +116,13 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
     for n in range(_draws(groups, MOST) if size <= SMALL_MODEL else FEW_DRAWS if size <= LARGE_MODEL else 1):
         if n:
             verifier.perturb()
-        drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
+        try:
+            drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
+        except (RuntimeError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return [], [f"translations: they are found from gradients, and the model has none ({reason})"]
         if drawn is None:
-            return []
+            return [], ["translations: they are found from gradients, and those are not finite"]
         rows.append(drawn[0])
         invisible &= drawn[1]
     hidden = set(invisible)
@@ -144,7 +148,7 @@ def translations(solution: Solution, verifier: Verifier) -> list[Symmetry]:
             found.append(_symmetry(columns, named))
             if all(columns[i].whole for i in named):
                 direct.append({columns[i].leaf.index: c for i, c in named.items()})
-    return found
+    return found, []
 
 
 def relations(columns: Tensor) -> Iterator[dict[int, float]]:

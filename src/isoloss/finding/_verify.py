@@ -42,16 +42,24 @@ class Verifier:
         kwargs: Keyword inputs.
         tensors: Its parameters and buffers that may move, by name.
         seed: Seed of the perturbation and of the sampled elements.
+        wander: May it move to other points and inputs?
     """
 
     def __init__(
-        self, twin: nn.Module, args: tuple, kwargs: dict[str, Any], tensors: dict[str, Tensor], seed: int = 0
+        self,
+        twin: nn.Module,
+        args: tuple,
+        kwargs: dict[str, Any],
+        tensors: dict[str, Tensor],
+        seed: int = 0,
+        wander: bool = True,
     ):
         self.twin, self.args, self.kwargs, self.tensors = twin, args, kwargs, tensors
         self.random = torch.Generator().manual_seed(seed)
         self._examples, self._named_examples = args, kwargs
         self._references: dict[bool, list[Tensor]] = {}
         self._pool: Tensor | None = None
+        self._wander = wander
         before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
         self.perturb()
         if before is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
@@ -62,6 +70,8 @@ class Verifier:
     @torch.no_grad()
     def perturb(self) -> None:
         """Move to another generic point."""
+        if not self._wander:
+            return
         self._references.clear()
         for name, t in self.tensors.items():
             noise = self._noise(t)
@@ -84,6 +94,8 @@ class Verifier:
 
     def redrawn(self, scale: float = 1.0) -> tuple[tuple, dict[str, Any]]:
         """Other inputs like the examples: normal numbers of their mean and size; integers and masks stay."""
+        if not self._wander:
+            return self._examples, self._named_examples
         return tree_map(lambda x: _redrawn(x, scale, self.random), (self._examples, self._named_examples))
 
     def elsewhere(self, symmetries: Sequence[Symmetry]) -> list[Symmetry]:
