@@ -32,9 +32,6 @@ class Seen(nn.Module):
         return self.body(x), F.linear(x[:, :2], kept)
 
 
-@pytest.mark.xfail(
-    reason="the copy does not share what the model shares: a move of the weight moves the view unseen"
-)
 @pytest.mark.parametrize("how", ["attribute", "list", "buffer"])
 def test_a_view_of_a_parameter_holds_it(how):
     """Or is refused; never is the function changed."""
@@ -50,7 +47,6 @@ def test_a_view_of_a_parameter_holds_it(how):
         torch.testing.assert_close(new, old)
 
 
-@pytest.mark.xfail(reason="parameters of one storage are taken for tied, though they lie side by side")
 def test_parameters_side_by_side_in_one_vector():
     """As vector_to_parameters leaves them: one storage, and no two entries in one place."""
     model = mlp()

@@ -141,9 +141,6 @@ def test_the_result_does_not_depend_on_the_random_state():
     assert tables[0] == tables[1]
 
 
-@pytest.mark.xfail(
-    reason="torch.manual_seed seeds the generators of all devices, and fork_rng restores the CPU only"
-)
 def test_generators_of_other_devices_are_not_seeded(monkeypatch):
     """A model on the CPU has no business with them."""
     seeded = []

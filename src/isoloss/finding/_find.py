@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from isoloss.finding._rotary import with_phases
 from isoloss.finding._run import interpret
@@ -64,6 +64,11 @@ def find(
     """
     args, kwargs = _arguments(example_inputs)
     _check(model)
+    given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+    if given and not any(t.numel() for t in given):
+        raise ValueError(
+            f"find: the example inputs must not all be empty; got shape {tuple(given[0].shape)}; pass one example."
+        )
     if verify not in ("sample", "full", True, False):
         raise ValueError(f"find: verify must be 'sample', 'full' or False; got {verify!r}.")
     for option, value, allowed in (
@@ -155,7 +160,7 @@ def _check(model: nn.Module) -> None:
     named = dict(model.named_parameters())
     if not named:
         raise ValueError("find: the model must have parameters; got none; there is nothing to move.")
-    owners: dict[int, str] = {}
+    places: list[tuple[int, int, str]] = []
     for name, p in named.items():
         if isinstance(p, nn.parameter.UninitializedParameter):
             raise ValueError(
@@ -180,12 +185,37 @@ def _check(model: nn.Module) -> None:
             raise ValueError(
                 f"find: parameters must be floating point; got {name} ({p.dtype}); dequantize the model first."
             )
-        other = owners.setdefault(p.untyped_storage().data_ptr(), name) if p.numel() else name
-        if other != name:
+        places.append((*_memory(p), name))
+    for (_, end, first), (start, _, second) in zip(sorted(places), sorted(places)[1:], strict=False):
+        if start < end:
             raise ValueError(
-                f"find: tied weights must be one Parameter; got {other} and {name}, two that share memory; "
+                f"find: tied weights must be one Parameter; got {first} and {second}, two that share memory; "
                 "assign the same Parameter to both modules."
             )
+    _check_views(model, places)
+
+
+def _check_views(model: nn.Module, places: list[tuple[int, int, str]]) -> None:
+    for path, module in model.named_modules():
+        for key, value in (*vars(module).items(), *module.named_buffers(recurse=False)):
+            for t in tree_leaves(value):
+                if not isinstance(t, Tensor) or isinstance(t, nn.Parameter) or t.layout != torch.strided:
+                    continue
+                start, end = _memory(t)
+                owner = next((n for a, b, n in places if start < b and a < end), None)
+                if owner is not None:
+                    raise ValueError(
+                        f"find: no other tensor may share memory with a parameter; got {path or 'the model'}.{key}, "
+                        f"which is a view of {owner}; compute it in forward."
+                    )
+
+
+def _memory(t: Tensor) -> tuple[int, int]:
+    """First and last address that a tensor reads."""
+    if not t.numel() or t.is_meta:
+        return 0, 0
+    last = sum((n - 1) * step for n, step in zip(t.shape, t.stride(), strict=True))
+    return t.data_ptr(), t.data_ptr() + (last + 1) * t.element_size()
 
 
 def _check_outputs(verifier: Verifier) -> None:
@@ -210,10 +240,6 @@ def _copied(model: nn.Module) -> nn.Module:
 def _double(x: Any) -> Any:
     if not isinstance(x, Tensor):
         return x
-    if not x.numel():
-        raise ValueError(
-            f"find: example inputs must not be empty; got shape {tuple(x.shape)}; pass one example."
-        )
     return x.detach().to(torch.float64).clone() if x.is_floating_point() else x.detach().clone()
 
 

@@ -107,7 +107,8 @@ def settings():
         try:
             torch.set_default_dtype(torch.float64)
             torch.backends.mha.set_fastpath_enabled(False)
-            torch.manual_seed(0)
+            # torch.manual_seed would seed the generators of every device, which nothing restores.
+            torch.default_generator.manual_seed(0)
             yield
         finally:
             torch.set_default_dtype(default)
