@@ -260,7 +260,7 @@ def _tangents(symmetry: Symmetry, tensors: dict[str, Tensor], coordinates: dict[
             a[index] = direction
             velocity = symmetry.generator(a.reshape(*symmetry.batch, *symmetry.group.algebra_shape), tensors)
             parts = [velocity[n] if n in velocity else torch.zeros_like(t) for n, t in coordinates.items()]
-            row = torch.cat([p.flatten() for p in parts])
+            row = torch.cat([p.flatten() for p in parts]).cpu()
             rows.append(row / row.norm().clamp_min(torch.finfo(row.dtype).tiny))
             a[index] = 0.0
     return torch.stack(rows)
@@ -312,10 +312,11 @@ def _draws(
                 x[x.isfinite()].square().mean().sqrt()
                 * torch.randn((), generator=random, dtype=x.dtype).exp()
             )
-            return size * torch.randn(x.shape, generator=random, dtype=x.dtype)
+            return size * torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
         if vocabulary is None and bool((x == x.flatten()[0]).all()):
             return x
-        return torch.randint(vocabulary or int(x.max()) + 1, x.shape, generator=random, dtype=x.dtype)
+        drawn = torch.randint(vocabulary or int(x.max()) + 1, x.shape, generator=random, dtype=x.dtype)
+        return drawn.to(x.device)
 
     while True:
         yield tree_map(like, (args, kwargs))

@@ -20,9 +20,9 @@ AT_ONCE = 4_000_000
 class Jacobian:
     """The Jacobian of the outputs of a float64 copy with respect to some of its tensors, input by input.
 
-    Rows are computed many at a time, by a backward pass that is vectorized over outputs. Batching rules can be wrong
-    without a word (in torch 2.13 that of cdist's gradient is), so each batch is compared with one plain backward
-    pass along a random combination; on a difference, or if an op has no batching rule, rows are done one by one.
+    Rows are computed many at a time, by a backward pass that is vectorized over outputs. A batching rule can be wrong
+    without a word, so each batch is compared with one plain backward pass along a random combination; on a
+    difference, or if an op has no batching rule, rows are done one by one.
 
     Args:
         twin: The copy; its running statistics are restored after each pass.
@@ -43,7 +43,8 @@ class Jacobian:
         try:
             with settings(), Float64World(), _StatisticsAsInputs():
                 y = _vector(self.twin(*args, **kwargs))
-                found = [self._gradients(y, v) for v in self._weights(len(y))] if y.requires_grad else []
+                weights = self._weights(len(y)) if y.requires_grad else ()
+                found = [self._gradients(y, w.to(y.device)).cpu() for w in weights]
         finally:
             for t in self.tensors.values():
                 t.requires_grad_(False)
@@ -57,11 +58,13 @@ class Jacobian:
         """Weights of the outputs for each row, shape (some rows, outputs)."""
         count, some = min(outputs, self.columns), max(1, AT_ONCE // max(self.columns, outputs))
         for start in range(0, count, some):
-            k = min(some, count - start)
+            shape = min(some, count - start), outputs
             if outputs <= self.columns:
-                yield torch.eye(outputs)[start : start + k]
+                weights = torch.zeros(shape)
+                weights.diagonal(start).fill_(1.0)
+                yield weights
             else:
-                yield torch.randn(k, outputs, generator=self.random) / outputs**0.5
+                yield torch.randn(shape, generator=self.random) / outputs**0.5
 
     def _gradients(self, y: Tensor, weights: Tensor) -> Tensor:
         if self._batched:
@@ -69,7 +72,7 @@ class Jacobian:
                 with warnings.catch_warnings():  # An op without a batching rule is only slower.
                     warnings.simplefilter("ignore", UserWarning)
                     rows = self._backward(y, weights, batched=True)
-                mix = torch.randn(len(weights), generator=self.random)
+                mix = torch.randn(len(weights), generator=self.random).to(weights.device)
                 plain = self._backward(y, mix @ weights, batched=False)
                 if bool((mix @ rows - plain).norm() <= 1e-10 * plain.norm()):
                     return rows
@@ -85,7 +88,7 @@ class Jacobian:
         )
         lead = weights.shape[:-1]
         parts = [
-            torch.zeros(*lead, t.numel()) if g is None else g.reshape(*lead, t.numel())
+            torch.zeros(*lead, t.numel(), device=y.device) if g is None else g.reshape(*lead, t.numel())
             for g, t in zip(found, tensors, strict=True)
         ]
         return torch.cat(parts, -1)
