@@ -198,7 +198,7 @@ def test_a_dead_unit_looks_like_a_symmetry_until_it_wakes():
     model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 1))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[0.1], [1.0]]))
-        model[0].bias.copy_(torch.tensor([-100.0, 0.0]))
+        model[0].bias.copy_(torch.tensor([-3.0, 0.0]))
     proof = certificate(model, torch.randn(4, 1), points=1)
     assert proof.plateaued and not proof.complete
     assert proof.nullity - proof.orbit_dimension == 3 - 1  # two weights and a bias, one scaling

@@ -157,7 +157,10 @@ def certificate(
     with settings():
         twin = _copied(model)
         args, kwargs = tree_map(_double, (args, kwargs))
-    verifier = Verifier(twin, args, kwargs, _coordinates(twin, exact, held), seed)  # Moves the copy a little.
+    coordinates = _coordinates(twin, exact, held)
+    verifier = Verifier(
+        twin, args, kwargs, coordinates, named_tensors(model), seed
+    )  # Moves the copy a little.
     best = _at_point(verifier, exact, vocabulary, budget)
     while not best.complete and best.points < points:
         _move_away(verifier)

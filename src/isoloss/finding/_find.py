@@ -17,7 +17,7 @@ from isoloss.finding._tape import record
 from isoloss.finding._translations import translations
 from isoloss.finding._verify import BROKEN, Verifier
 from isoloss.finding._world import copy_in_float64, settings
-from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
 log = logging.getLogger(__name__)
 Inputs = Tensor | tuple | list | dict[str, Any]
@@ -97,7 +97,8 @@ def find(
     del tape
     solution = Solution(run)
     # A branch that was followed holds where the model is, not elsewhere.
-    verifier = Verifier(twin, args, kwargs, tensors, seed, wander=not tape_branches)
+    home = named_tensors(model)
+    verifier = Verifier(twin, args, kwargs, tensors, home, seed, wander=not tape_branches)
     _check_outputs(verifier)
     found = solution.symmetries()
     guesses = [phase for _, phase in with_phases(found)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -20,11 +20,26 @@ from isoloss.finding._verify import Verifier
 from isoloss.finding._world import Float64World, settings
 
 
-class _StatisticsAsInputs(TorchFunctionMode):
-    """Norms that use running statistics as formulas, so that the statistics have gradients."""
+class TrueGradients(TorchFunctionMode):
+    """Norms that use running statistics as formulas, so that the statistics have gradients; and plain embeddings.
+
+    An embedding may hold back the gradient of a row, or scale it, for training. Sparse, it is as large as the tokens
+    and not as the vocabulary.
+
+    Args:
+        sparse: Whether embeddings have sparse gradients.
+    """
+
+    def __init__(self, *, sparse: bool = False):
+        super().__init__()
+        self._plain = {"padding_idx": None, "scale_grad_by_freq": False, "sparse": sparse}
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func is torch.nn.functional.embedding:
+            given = inspect.signature(func).bind(*args, **kwargs)
+            given.arguments.update(self._plain)
+            return func(*given.args, **given.kwargs)
         if func in _NORMS:
             given = inspect.signature(func).bind(*args, **kwargs)
             given.apply_defaults()
@@ -49,23 +64,43 @@ def _normalised(x, mean, var, weight, bias, eps):
     return y if bias is None else y + bias.view(shape)
 
 
-def random_gradients(
-    verifier: Verifier, reduce: Callable[[dict[str, Tensor], dict[str, Tensor]], Any]
-) -> Any:
-    """One random input and function of the outputs; `reduce` sees the parameters and their gradients.
+Visit = Callable[[str, Tensor, float], None]
+
+
+def random_gradients(verifier: Verifier, visit: Visit) -> bool:
+    """The gradient of a random function of the outputs on a random input, one tensor after another.
+
+    No two of them are there at the same time: all together they would be a second set of weights.
+
+    Args:
+        verifier: The copy of the model, where it is.
+        visit: Called with the name of each tensor that has a gradient, the gradient and its largest entry.
 
     Returns:
-        What reduce returns, or None if the outputs have no gradient or are not finite.
+        False if the outputs have no gradient, or if something is not finite.
     """
     # Inputs of several sizes reach both sides of more units; much larger ones would drown a radial basis.
     scale = 10 ** (float(torch.rand((), generator=verifier.random)) - 0.5)
     args, kwargs = verifier.redrawn(scale)
     tensors = verifier.tensors
     state = {n: b.clone() for n, b in verifier.twin.named_buffers()}
-    for t in tensors.values():
-        t.requires_grad_(True)
+    finite, hooks = [], []
+
+    def hook(name: str) -> Callable[[Tensor], None]:
+        @torch.no_grad()
+        def hand_over(t: Tensor) -> None:
+            assert t.grad is not None
+            g, t.grad = t.grad.to_dense() if t.grad.is_sparse else t.grad, None
+            largest = float(torch.stack(g.aminmax()).abs().max()) if g.numel() else 0.0
+            finite.append(isfinite(largest))
+            visit(name, g, largest)
+
+        return hand_over
+
     try:
-        with warnings.catch_warnings(), settings(), Float64World(), _StatisticsAsInputs():
+        for n, t in tensors.items():
+            hooks.append(t.requires_grad_(True).register_post_accumulate_grad_hook(hook(n)))
+        with warnings.catch_warnings(), settings(), Float64World(), TrueGradients(sparse=True):
             # A number read out of what has a gradient: no matter here.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
             outputs = [t for t in tensors_in(verifier.twin(*args, **kwargs)) if t.requires_grad]
@@ -74,20 +109,16 @@ def random_gradients(
                 kept = torch.where(t.isfinite(), t, 0.0)
                 total = total + (kept * torch.randn(t.shape, dtype=t.dtype, device=t.device)).sum()
             if not isinstance(total, Tensor) or not bool(total.isfinite()):
-                return None
-            found = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
+                return False
+        total.backward()
     finally:
+        for h in hooks:
+            h.remove()
         for t in tensors.values():
             t.requires_grad_(False)
+            t.grad = None
         with torch.no_grad():
             for n, b in verifier.twin.named_buffers():
                 if n not in tensors:
                     b.copy_(state[n])
-    gradients = {
-        n: g if g is not None else torch.zeros_like(t)
-        for (n, t), g in zip(tensors.items(), found, strict=True)
-    }
-    if not all(bool(g.isfinite().all()) for g in gradients.values()):
-        return None
-    with torch.no_grad():
-        return reduce(tensors, gradients)
+    return all(finite)

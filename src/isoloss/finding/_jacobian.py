@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoloss.finding._gradients import _StatisticsAsInputs
+from isoloss.finding._gradients import TrueGradients
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._world import Float64World, settings
 
@@ -41,7 +41,7 @@ class Jacobian:
         for t in self.tensors.values():
             t.requires_grad_(True)
         try:
-            with settings(), Float64World(), _StatisticsAsInputs():
+            with settings(), Float64World(), TrueGradients():
                 y = _vector(self.twin(*args, **kwargs))
                 weights = self._weights(len(y)) if y.requires_grad else ()
                 found = [self._gradients(y, w.to(y.device)).cpu() for w in weights]

@@ -35,7 +35,7 @@ Move = tuple[Leaf, str, tuple[tuple[Leaf, int], ...], float]
 ZERO = 1e-9
 # Relations among so many columns are told from accidents by at least so many more rows.
 MARGIN = 6
-# Two columns are one if they agree to this, relative to their size: lstsq squares the condition of the columns.
+# Two columns are one if they agree to this, relative to their size.
 SAME = 1e-7
 # A gradient this much smaller than the largest is rounding.
 NOTHING = 1e-13
@@ -70,25 +70,6 @@ class Column:
         """The first block that moves."""
         return self.moves[0][0]
 
-    def of(self, draw: Draw) -> tuple[Tensor, float]:
-        """Inner products of a gradient with the directions, shape of the key; and their size if nothing cancelled."""
-        total, size = torch.zeros((), dtype=torch.float64), 0.0
-        for leaf, equation, operands, factor in self.moves:
-            inputs, output = equation.split("->")
-            index, *rest = inputs.split(",")
-            g, norm = draw.gradient(leaf)
-            blocks = []
-            for (o, power), letters in zip(operands, rest, strict=True):
-                # Letters that only this block has (a kernel) are summed once, not for every bias behind it.
-                kept = "".join(c for c in letters if c in output + index or sum(c in r for r in rest) > 1)
-                block, length = draw.block(o, power, letters, kept)
-                blocks.append((block, kept))
-                norm *= length
-            names = ",".join([output, *(k for _, k in blocks)])
-            total = total + factor * torch.einsum(f"{names}->{index}", g, *(b for b, _ in blocks))
-            size += norm
-        return total, size
-
     def shifts(self, factor: float) -> Iterator[Shift]:
         """Its directions as shifts, times a factor."""
         for leaf, equation, operands, own in self.moves:
@@ -117,14 +98,14 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
         if n:
             verifier.perturb()
         try:
-            drawn = random_gradients(verifier, lambda t, g: _measure(columns, t, g))
+            draw = Draw(columns, verifier.tensors)
+            if not random_gradients(verifier, draw.visit):
+                return [], ["translations: they are found from gradients, and those are not finite"]
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return [], [f"translations: they are found from gradients, and the model has none ({reason})"]
-        if drawn is None:
-            return [], ["translations: they are found from gradients, and those are not finite"]
-        rows.append(drawn[0])
-        invisible &= drawn[1]
+        rows.append(draw.values)
+        invisible &= draw.invisible()
     hidden = set(invisible)
     # In training, running statistics do not enter the outputs; that is no symmetry of the network.
     buffers = {n for n, _ in verifier.twin.named_buffers()}
@@ -188,21 +169,59 @@ def _told(columns: Tensor, k: int, basis: list[int]) -> bool:
 
 
 class Draw:
-    """The parameters and gradients of one random point, with what the columns share of them."""
+    """Inner products of the directions of all columns with the gradients of one random point.
 
-    def __init__(self, tensors: Values, gradients: Values):
-        self._tensors, self._gradients = tensors, gradients
-        self._norms: dict[int, float] = {}
+    Attributes:
+        values: Of every column, flat; of large ones every so many entries, for a relation among whole matrices
+            shows in a few thousand of them.
+    """
+
+    def __init__(self, columns: list[Column], tensors: Values):
+        self._tensors = tensors
+        self.values = [
+            torch.zeros(-(-size // (size // SAMPLE + 1)), dtype=torch.float64)
+            for size in (prod(s.size for s in c.key) for c in columns)
+        ]
+        # How large each would be if nothing cancelled.
+        self._sizes = [0.0] * len(columns)
+        self._largest = 0.0
+        self._moves: dict[str, list[tuple[int, Move]]] = {}
+        for i, column in enumerate(columns):
+            for move in column.moves:
+                self._moves.setdefault(move[0].name, []).append((i, move))
         self._blocks: dict[tuple, tuple[Tensor, float]] = {}
 
-    def gradient(self, leaf: Leaf) -> tuple[Tensor, float]:
-        """The gradient of a block, and its norm."""
-        g = leaf.block.view(self._gradients[leaf.name])
-        if leaf.index not in self._norms:
-            self._norms[leaf.index] = float(g.norm())
-        return g, self._norms[leaf.index]
+    def visit(self, name: str, gradient: Tensor, largest: float) -> None:
+        """Take in the gradient of one parameter."""
+        self._largest = max(self._largest, largest)
+        norms: dict[int, float] = {}
+        for i, (leaf, equation, operands, factor) in self._moves.get(name, ()):
+            inputs, output = equation.split("->")
+            index, *rest = inputs.split(",")
+            g = leaf.block.view(gradient)
+            if leaf.index not in norms:
+                norms[leaf.index] = float(torch.linalg.vector_norm(g))
+            size, blocks = norms[leaf.index], []
+            for (o, power), letters in zip(operands, rest, strict=True):
+                # Letters that only this block has (a kernel) are summed once, not for every bias behind it.
+                kept = "".join(c for c in letters if c in output + index or sum(c in r for r in rest) > 1)
+                block, length = self._block(o, power, letters, kept)
+                blocks.append((block, kept))
+                size *= length
+            names = ",".join([output, *(k for _, k in blocks)])
+            value = torch.einsum(f"{names}->{index}", g, *(b for b, _ in blocks)).reshape(-1)
+            self.values[i].add_(value[:: value.numel() // SAMPLE + 1].cpu(), alpha=factor)
+            self._sizes[i] += size
 
-    def block(self, leaf: Leaf, power: int, letters: str, kept: str) -> tuple[Tensor, float]:
+    def invisible(self) -> set[int]:
+        """Columns that no gradient sees: those that cancel, and those that lie in rounding."""
+        return {
+            i
+            for i, (value, size) in enumerate(zip(self.values, self._sizes, strict=True))
+            if size <= NOTHING * self._largest or float(value.norm()) <= ZERO * size
+        }
+
+    def _block(self, leaf: Leaf, power: int, letters: str, kept: str) -> tuple[Tensor, float]:
         """A block to a power, summed over the letters not kept, and the norm before that."""
         key = (leaf.index, power, letters, kept)
         if key not in self._blocks:
@@ -210,22 +229,9 @@ class Draw:
             x = x if power == 1 else x**power
             self._blocks[key] = (
                 x if kept == letters else torch.einsum(f"{letters}->{kept}", x),
-                float(x.norm()),
+                float(torch.linalg.vector_norm(x)),
             )
         return self._blocks[key]
-
-
-def _measure(columns: list[Column], tensors: Values, gradients: Values) -> tuple[list[Tensor], set[int]]:
-    largest = max((float(g.abs().max()) for g in gradients.values() if g.numel()), default=0.0)
-    draw = Draw(tensors, gradients)
-    values, small = [], set()
-    for i, column in enumerate(columns):
-        value, size = column.of(draw)
-        # A relation among whole matrices shows in a few thousand of their entries.
-        values.append(value.flatten()[:: value.numel() // SAMPLE + 1].clone())
-        if size <= NOTHING * largest or float(value.norm()) <= ZERO * size:
-            small.add(i)
-    return values, small
 
 
 def _draws(groups: dict[Key, list[int]], most: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.utils._pytree import tree_map
 
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._world import Float64World, settings
-from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.symmetry import Symmetry
 
 # Float64 carries 16 digits; a forward pass and a well-conditioned element lose at most six of them.
 TOLERANCE = 1e-10
@@ -41,6 +42,7 @@ class Verifier:
         args: Positional inputs in float64.
         kwargs: Keyword inputs.
         tensors: Its parameters and buffers that may move, by name.
+        home: The same tensors of the model itself, which are only read.
         seed: Seed of the perturbation and of the sampled elements.
         wander: May it move to other points and inputs?
     """
@@ -51,46 +53,68 @@ class Verifier:
         args: tuple,
         kwargs: dict[str, Any],
         tensors: dict[str, Tensor],
+        home: Mapping[str, Tensor],
         seed: int = 0,
         wander: bool = True,
     ):
         self.twin, self.args, self.kwargs, self.tensors = twin, args, kwargs, tensors
         self.random = torch.Generator().manual_seed(seed)
         self._examples, self._named_examples = args, kwargs
+        self._home = home
+        self._order = {n: i for i, n in enumerate(tensors)}
+        self._sizes = {n: _rms(home[n]) for n in tensors}
         self._references: dict[bool, list[Tensor]] = {}
         self._pool: Tensor | None = None
         self._wander = wander
-        before = {n: t.clone() for n, t in tensors.items()} if _small(tensors) else None
+        # The seed of the point where the copy is; None is home.
+        self._point: int | None = None
         self.perturb()
-        if before is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
-            for n, t in tensors.items():
-                t.copy_(before[n])
-            self._references.clear()
+        if self._point is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
+            self._point = None
+            self._settle(tensors)
 
-    @torch.no_grad()
     def perturb(self) -> None:
-        """Move to another generic point."""
+        """Move to another generic point, as far from home as the last one was."""
         if not self._wander:
             return
-        self._references.clear()
-        for name, t in self.tensors.items():
-            noise = self._noise(t)
-            if name.endswith("running_var"):
-                t.mul_((0.2 * noise).exp_())
-            else:
-                size = float(t.norm()) / max(t.numel(), 1) ** 0.5
-                t.add_(noise, alpha=0.2 * size + 0.02)
+        self._point = int(torch.randint(2**40, (), generator=self.random))
+        self._settle(self.tensors)
 
-    def _noise(self, t: Tensor) -> Tensor:
-        """Normal numbers; large tensors read a pool of them again and again, each from a place of its own."""
+    @torch.no_grad()
+    def _settle(self, names: Iterable[str]) -> None:
+        """Put tensors where the copy is; called at a new point, and to undo a move.
+
+        A point is where the model was plus noise that its seed gives again, so that no copy of it has to be kept.
+        """
+        if names is self.tensors:
+            self._references.clear()
+        for name in names:
+            t = self.tensors[name]
+            t.copy_(self._home[name])
+            if self._point is None:
+                continue
+            noise = self._noise(name, t)
+            if name.endswith("running_var"):
+                t.mul_((0.2 * next(noise)).exp_().view(t.shape))
+                continue
+            # Dense tensors in whatever order of their axes: the noise fills the memory from its beginning.
+            flat = t.permute(sorted(range(t.ndim), key=lambda axis: -t.stride(axis))).view(-1)
+            for part in flat.split(POOL):
+                part.add_(next(noise)[: len(part)], alpha=0.2 * self._sizes[name] + 0.02)
+
+    def _noise(self, name: str, t: Tensor) -> Iterator[Tensor]:
+        """Normal numbers for each POOL entries; large tensors read the same ones again and again.
+
+        The length of the pool is prime: no two rows of a matrix read the same numbers.
+        """
+        assert self._point is not None
+        own = torch.Generator().manual_seed(self._point + POOL * self._order[name])
         if t.numel() <= POOL:
-            return torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device)
+            return repeat(torch.randn(t.numel(), generator=own, dtype=t.dtype).to(t.device), 1)
         if self._pool is None:
-            self._pool = torch.randn(POOL, generator=self.random, dtype=torch.float64)
-        start = int(torch.randint(POOL, (), generator=self.random))
-        # The length of the pool is prime: no two rows of a matrix read the same numbers.
-        turns = -(-t.numel() // POOL)
-        return self._pool.roll(start).repeat(turns)[: t.numel()].view(t.shape).to(t.device, t.dtype)
+            self._pool = torch.randn(POOL, generator=torch.Generator().manual_seed(POOL), dtype=torch.float64)
+        start = int(torch.randint(POOL, (), generator=own))
+        return repeat(self._pool.roll(start).to(t.device, t.dtype))
 
     def redrawn(self, scale: float = 1.0) -> tuple[tuple, dict[str, Any]]:
         """Other inputs like the examples: normal numbers of their mean and size; integers and masks stay."""
@@ -120,9 +144,14 @@ class Verifier:
         return kept
 
     def outputs(self, without_eps: bool = False) -> list[Tensor]:
-        """What the copy computes now."""
-        with settings(), torch.no_grad(), Float64World(without_eps=without_eps):
-            return [t.detach().clone() for t in tensors_in(self.twin(*self.args, **self.kwargs))]
+        """What the copy computes now; its buffers are afterwards as they were."""
+        state = {n: b.clone() for n, b in self.twin.named_buffers()}
+        try:
+            with settings(), torch.no_grad(), Float64World(without_eps=without_eps):
+                return [t.detach().clone() for t in tensors_in(self.twin(*self.args, **self.kwargs))]
+        finally:
+            for n, b in self.twin.named_buffers():
+                b.copy_(state[n])
 
     def reference(self, without_eps: bool) -> list[Tensor]:
         """What it computes where nothing has been moved."""
@@ -130,29 +159,26 @@ class Verifier:
             self._references[without_eps] = self.outputs(without_eps)
         return self._references[without_eps]
 
-    def change(self, moved: dict[str, Tensor], without_eps: bool = False) -> float:
-        """Largest relative change of an output when these tensors take the place of the copy's own."""
+    @torch.no_grad()
+    def change(self, names: Iterable[str], move: Callable[[], None], without_eps: bool = False) -> float:
+        """Largest relative change of an output when these tensors are moved, which is then undone."""
         before = self.reference(without_eps)
-        old = {n: self.tensors[n].data for n in moved}
-        state = {n: b.clone() for n, b in self.twin.named_buffers()}
         try:
-            for n, t in moved.items():
-                # The copy is ours: replacing its storage spares a second set of weights.
-                self.tensors[n].data = t
+            move()
             after = self.outputs(without_eps)
         finally:
-            for n, t in old.items():
-                self.tensors[n].data = t
-            for n, b in self.twin.named_buffers():
-                b.copy_(state[n])
+            self._settle(list(names))
         return max((relative_change(a, b) for a, b in zip(before, after, strict=True)), default=0.0)
 
     def error(self, symmetries: Sequence[Symmetry], without_eps: bool = False) -> float:
         """Relative change of the outputs under one random element of each of these, all at once."""
-        bound = Symmetries(symmetries)
-        with torch.no_grad():
-            elements = [s.sample(0.3, self.random, dtype=torch.float64) for s in symmetries]
-            return self.change(bound.act(elements, self.tensors), without_eps)
+        elements = [s.sample(0.3, self.random, dtype=torch.float64) for s in symmetries]
+
+        def move() -> None:
+            for s, g in zip(symmetries, elements, strict=True):
+                s.act_(g, self.tensors)
+
+        return self.change({n: None for s in symmetries for n in s.parameters}, move, without_eps)
 
     def verified(self, symmetries: Sequence[Symmetry]) -> tuple[list[Symmetry], list[str]]:
         """Those that hold, each with its error, and a note for each that does not."""
@@ -224,25 +250,23 @@ class Verifier:
                 break
         return g
 
-    @torch.no_grad()
     def _left_behind(self, symmetry: Symmetry, g: Tensor, i: int) -> float:
         slots = symmetry.slots
         if len(slots) == 1:
             return self.shaken(symmetry)
         rest = replace(symmetry, slots=slots[:i] + slots[i + 1 :])
-        return self.change(rest.act(g, self.tensors), not symmetry.exact)
+        return self.change(rest.parameters, lambda: rest.act_(g, self.tensors), not symmetry.exact)
 
-    @torch.no_grad()
     def shaken(self, symmetry: Symmetry) -> float:
         """How much the outputs change when the blocks of a symmetry move at random instead."""
-        moved: dict[str, Tensor] = {}
-        for slot in symmetry.slots:
-            target = moved.setdefault(slot.parameter, self.tensors[slot.parameter].clone())
-            view = slot.block.view(target)
-            view.add_(
-                torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device), alpha=0.1
-            )
-        return self.change(moved, not symmetry.exact)
+
+        def move() -> None:
+            for slot in symmetry.slots:
+                view = slot.block.view(self.tensors[slot.parameter])
+                noise = torch.randn(view.shape, generator=self.random, dtype=view.dtype).to(view.device)
+                view.add_(noise, alpha=0.1)
+
+        return self.change(symmetry.parameters, move, not symmetry.exact)
 
 
 def relative_change(before: Tensor, after: Tensor) -> float:
@@ -259,6 +283,11 @@ def relative_change(before: Tensor, after: Tensor) -> float:
         return 0.0
     size = a.abs().max().item()
     return (a - b).abs().max().item() / size if size else (0.0 if torch.equal(a, b) else float("inf"))
+
+
+def _rms(t: Tensor) -> float:
+    wide = torch.promote_types(t.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(t.detach(), dtype=wide)) / max(t.numel(), 1) ** 0.5
 
 
 def _small(tensors: dict[str, Tensor]) -> bool:

@@ -128,6 +128,8 @@ def copy_in_float64(model: nn.Module) -> nn.Module:
     for p in model.parameters():
         if p.grad is not None:
             memo[id(p.grad)] = None
+        if type(p) is nn.Parameter:  # at once in float64, instead of a copy that is then converted
+            memo[id(p)] = nn.Parameter(p.detach().to(torch.float64, copy=True), requires_grad=False)
     twin = copy.deepcopy(model, memo).double()
     for module in twin.modules():
         for key, value in vars(module).items():

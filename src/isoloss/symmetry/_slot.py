@@ -1,6 +1,6 @@
 """How one symmetry moves one block of one parameter."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from isoloss.groups import Group
 from isoloss.symmetry._block import Block
+
+# Entries of a block that are moved at once where it is moved in place.
+PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,14 @@ class Slot:
         rule = group.act if sign > 0 else group.dual  # a gradient is not translated: not act with -charge
         return self._apply(rule, len(group.element_shape), g, block, tensors, sign)
 
+    def pieces(self, block: Tensor) -> Iterable[Tensor]:
+        """Parts of the block's view that move independently, none much larger than a few megabytes if it can be."""
+        rest = [d for d in range(block.ndim) if d not in self.dims]
+        if block.numel() <= PIECE or not rest:
+            return (block,)
+        axis = max(rest, key=lambda d: block.shape[d])
+        return block.split(max(1, PIECE * block.shape[axis] // block.numel()), axis)
+
     def velocity(self, group: Group, a: Tensor, block: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Derivative of `moved` at the identity along the algebra element a."""
         return self._apply(group.velocity, len(group.algebra_shape), a, block, tensors, 1)
@@ -101,6 +112,11 @@ class Operand:
     parameter: str
     block: Block
     power: int = 1
+
+    def of(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The block's view, to the power."""
+        x = self.block.view(tensors[self.parameter])
+        return x if self.power == 1 else x**self.power
 
 
 @dataclass(frozen=True)
@@ -139,10 +155,14 @@ class Shift:
         """The block's view after the translation; gradients (sign -1) do not see a constant shift."""
         return block if sign < 0 else block + self.velocity(group, g, block, tensors)
 
+    def pieces(self, block: Tensor) -> Iterable[Tensor]:
+        """The block's view: its equation gives the shift of all of it."""
+        return (block,)
+
     def velocity(self, group: Group, a: Tensor, block: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """The shift itself: a translation is its own velocity."""
         inputs, output = self.equation.replace(" ", "").split("->")
-        operands = [o.block.view(tensors[o.parameter]).to(a.dtype) ** o.power for o in self.operands]
+        operands = [o.of(tensors).to(a.dtype) for o in self.operands]
         kept = "".join(c for c in output if c in inputs)
         shift = torch.einsum(f"{inputs}->{kept}", a, *operands)
         shape = [n if c in kept else 1 for c, n in zip(output, block.shape, strict=True)]

@@ -78,6 +78,23 @@ class Symmetry:
             tensors, tensors, lambda slot, x: slot.moved(self.group, self._like(g, x), x, tensors)
         )
 
+    @torch.no_grad()
+    def act_(self, g: Tensor, tensors: Tensors) -> None:
+        """Move the tensors themselves, a piece at a time, so that nothing large is copied.
+
+        Not atomic: what fails in between leaves some moved. For a model there is `Symmetries.act_`.
+
+        Args:
+            g: Element, shape (*batch, *group.element_shape).
+            tensors: Named parameters and buffers; those in `parameters` are written to.
+        """
+        kept = {n: tensors[n].clone() for n in self.reads if n in self.parameters}
+        before = {**tensors, **kept}
+        for slot in self.slots:
+            x = slot.block.view(tensors[slot.parameter])
+            for piece in slot.pieces(x):
+                piece.copy_(slot.moved(self.group, self._like(g, piece), piece, before))
+
     def generator(self, a: Tensor, tensors: Tensors) -> dict[str, Tensor]:
         """Velocity of the orbit through the tensors along the algebra element a, by name.
 

@@ -1,9 +1,11 @@
 """Everything that one jump writes: collected, checked, and then written, all of it or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+from isoloss.teleport._squares import BLOCK
 
 Limits = tuple[Tensor, Tensor]
 
@@ -66,8 +68,8 @@ class Move:
             ValueError: If a value would not be finite; nothing has been written then.
         """
         self._check()
-        targets = [target for _, target, factors, _, _ in self._scaled for _ in factors]
-        factors = [factor for _, _, factors, _, _ in self._scaled for factor in factors]
+        products = [product for _, target, by, _, _ in self._scaled for product in _in_blocks(target, by)]
+        targets, factors = [target for target, _ in products], [factor for _, factor in products]
         # One call each: an interrupt comes before or after it, never in between.
         if targets:
             torch._foreach_mul_(targets, factors)
@@ -109,6 +111,19 @@ class Move:
         )
 
 
+def _in_blocks(x: Tensor, factors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The products that scale a tensor; a block of rows takes all its factors while it is in the cache."""
+    if len(factors) < 2 or not x.is_cpu or x.numel() <= BLOCK:
+        yield from ((x, factor) for factor in factors)
+        return
+    rows = max(1, BLOCK * x.shape[0] // x.numel())
+    for start in range(0, x.shape[0], rows):
+        part = slice(start, start + rows)
+        for factor in factors:
+            along = factor.dim() == x.dim() and factor.shape[0] > 1
+            yield x[part], factor[part] if along else factor
+
+
 def _product(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
     for factor in factors:
         x = x * factor
@@ -116,16 +131,23 @@ def _product(x: Tensor, factors: Sequence[Tensor]) -> Tensor:
 
 
 def _read(tensors: list[Tensor], numbers: list[Tensor]) -> tuple[list[float], list[float]]:
-    """Largest absolute value of every tensor, and the numbers, in a single transfer."""
+    """A bound on the entries of every tensor, not finite if one of them is not; and the numbers, in one transfer.
+
+    The bound is the norm, which is read faster than the largest entry; only where it overflows are entries compared.
+    """
     full = [t for t in tensors if t.numel()]
-    ends = [end for t in full for end in t.aminmax()]
-    flat = [*ends, *numbers]
-    if len({(x.dtype, x.device) for x in flat}) > 1 or ends and ends[0].dtype in HALF:
-        flat = [x.to(flat[0].device, torch.promote_types(x.dtype, torch.float32)) for x in flat]
+    single = {t.dtype for t in full} == {torch.float32}
+    norms = list(torch._foreach_norm(full)) if single else [_norm(t) for t in full]
+    flat = [*norms, *numbers]
+    if len({(x.dtype, x.device) for x in flat}) > 1:
+        flat = [x.to(flat[0].device, torch.float64) for x in flat]
     values = torch.stack(flat).tolist() if flat else []
-    sizes = iter([max(-values[2 * i], values[2 * i + 1], key=_nan_first) for i in range(len(full))])
-    return [next(sizes) if t.numel() else 0.0 for t in tensors], values[len(ends) :]
+    for i, t in enumerate(full):
+        if not values[i] < torch.inf:
+            values[i] = float(torch.stack(t.aminmax()).abs().amax())
+    sizes = iter(values)
+    return [next(sizes) if t.numel() else 0.0 for t in tensors], values[len(full) :]
 
 
-def _nan_first(x: float) -> float:
-    return torch.inf if x != x else x
+def _norm(t: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(t, dtype=torch.promote_types(t.dtype, torch.float32))

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-# Entries of a block: two megabytes stay in a core's cache, a GPU wants large launches.
-BLOCK = 1 << 19
+# Entries of a block: half a megabyte stays in a core's cache, a GPU wants large launches.
+BLOCK = 1 << 17
 BLOCK_ON_GPU = 1 << 24
 _scratch = threading.local()
 
