@@ -151,6 +151,20 @@ def test_act_leaves_what_it_is_given(build):
 
 
 @every_case
+@pytest.mark.parametrize("piece", [1, 5, 1 << 18])
+def test_in_place_is_the_same_move(build, piece, monkeypatch):
+    """Whatever the size of the pieces; and what is only read stays."""
+    monkeypatch.setattr("isoloss.symmetry._slot.PIECE", piece)
+    c = build()
+    g = element(c.symmetry)
+    expected = {n: t.clone() for n, t in (c.tensors | c.symmetry.act(g, c.tensors)).items()}
+    c.symmetry.act_(g, c.tensors)
+    assert_near(c, c.tensors, expected, g)
+    for name in c.tensors.keys() - set(c.symmetry.parameters):
+        assert torch.equal(c.tensors[name], expected[name])
+
+
+@every_case
 def test_layout_does_not_matter(build):
     """Transposed storage, and a slice of a larger tensor, move like contiguous tensors."""
     c = build()
