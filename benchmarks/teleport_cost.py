@@ -8,6 +8,7 @@
 A step is zero_grad, forward, backward and optimizer.step. A teleport is `Teleport.step`, called as in training: right
 after a backward pass, on weights that are put back to where they were after each measurement. Both are timed in turn
 in one process, and the median over rounds of the ratio counts; CPU time, because other work stretches the clock.
+The yardstick is one read and write of all parameters and gradients, in steps: no teleport can cost less.
 
 The twin is Algorithm 1 of the papers taken at its word, with action 2 (dissertation, eq. 4.16), pseudo-inverses, and
 10 steps of gradient ascent by autograd through all of it.
@@ -50,7 +51,15 @@ def main() -> int:
     """Measure, print, and say whether the bars hold."""
     options = parse()
     torch.set_num_threads(options.threads)
-    titles = ("parameters", 12), ("step ms", 10), ("teleport ms", 13), ("steps", 8), ("bar", 7), ("gain", 9)
+    titles = (
+        ("parameters", 12),
+        ("step ms", 10),
+        ("teleport ms", 13),
+        ("steps", 8),
+        ("yardstick", 11),
+        ("bar", 7),
+        ("gain", 9),
+    )
     print(" " * 20 + "".join(title.rjust(n) for title, n in titles) + "change of loss".rjust(16))
     rows = []
     for name, build in cases():
@@ -65,6 +74,7 @@ def main() -> int:
         rows.append(row)
         print(
             f"{name:20}{row['parameters']:>12,}{row['step_ms']:>10.2f}{row['teleport_ms']:>13.2f}{row['steps']:>8.3f}"
+            f"{row['yardstick']:>11.3f}"
             f"{row['bar'] or '':>7}{row['gain']:>9.4f}{row['loss_change']:>16.1e}",
             flush=True,
         )
@@ -174,7 +184,7 @@ def measure(name: str, build: Callable, options: argparse.Namespace) -> dict[str
         backward()
         optimizer.step()
     home = [t.clone() for t in tensors(model, optimizer)]
-    steps, jumps, report = [], [], Jump(0, "")
+    steps, jumps, touches, report = [], [], [], Jump(0, "")
     rounds = options.rounds if model_size(model) * len(example) < 1e9 else max(5, options.rounds // 3)
     for _ in range(rounds + 2):
         steps.append(timed(clock, backward, optimizer.step))
@@ -184,7 +194,14 @@ def measure(name: str, build: Callable, options: argparse.Namespace) -> dict[str
         report = teleport.step()
         jumps.append(clock() - start)
         put_back(home, model, optimizer)
-    steps, jumps = steps[2:], jumps[2:]  # the first rounds make the plan and warm the caches
+        backward()
+        touches.append(timed(clock, lambda: touch(model)))
+        put_back(home, model, optimizer)
+    steps, jumps, touches = (
+        steps[2:],
+        jumps[2:],
+        touches[2:],
+    )  # the first rounds make the plan and warm the caches
     backward()
     before = loss().item()
     teleport.step()
@@ -195,10 +212,18 @@ def measure(name: str, build: Callable, options: argparse.Namespace) -> dict[str
         "step_ms": round(1e3 * statistics.median(steps), 3),
         "teleport_ms": round(1e3 * statistics.median(jumps), 3),
         "steps": round(statistics.median(j / s for j, s in zip(jumps, steps, strict=True)), 4),
+        "yardstick": round(statistics.median(t / s for t, s in zip(touches, steps, strict=True)), 4),
         "bar": limit,
         "gain": round((report.gradient_norm_after / report.gradient_norm_before) ** 2, 4),
         "loss_change": abs(loss().item() / before - 1),
     }
+
+
+@torch.no_grad()
+def touch(model: nn.Module) -> None:
+    """Read and write every parameter and gradient once."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    torch._foreach_mul_([*parameters, *(p.grad for p in parameters)], 1.0)
 
 
 def timed(clock: Callable[[], float], *calls: Callable) -> float:
