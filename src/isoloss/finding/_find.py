@@ -15,8 +15,8 @@ from isoloss.finding._run import interpret
 from isoloss.finding._solve import Solution
 from isoloss.finding._tape import record
 from isoloss.finding._translations import translations
-from isoloss.finding._verify import BROKEN, Verifier
-from isoloss.finding._world import copy_in_float64, settings
+from isoloss.finding._verify import BROKEN, SCALES, Verifier
+from isoloss.finding._world import copy_in_float64, settings, without_trace
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
 log = logging.getLogger(__name__)
@@ -82,10 +82,8 @@ def find(
         twin = _copied(model)
         args, kwargs = tree_map(_double, (args, kwargs))
         tensors = _movable(twin, model, statistics, frozen)
-        state = {n: b.clone() for n, b in twin.named_buffers()}
-        tape = _recorded(twin, args, kwargs, tensors)
-        for n, b in twin.named_buffers():
-            b.copy_(state[n])
+        with without_trace(twin):
+            tape = _recorded(twin, args, kwargs, tensors)
     if tape.branches and branches == "refuse":
         raise ValueError(
             "find: the ops that run must not depend on the values of parameters; got a module that reads such a "
@@ -112,6 +110,14 @@ def find(
     if verify:
         found, failed = verifier.verified(found)
         notes += [f"{note}; it is not a symmetry here" for note in failed]
+        if not tape_branches:
+            kept = verifier.elsewhere(found, SCALES[:1])
+            notes += [
+                f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: it holds for the example inputs only"
+                for s in found
+                if not any(_same(s, k) for k in kept)
+            ]
+            found = kept
     found += likely
     if verify:
         if verify == "full":

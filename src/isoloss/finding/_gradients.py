@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._verify import Verifier
-from isoloss.finding._world import Float64World, settings
+from isoloss.finding._world import Float64World, settings, without_trace
 
 
 class TrueGradients(TorchFunctionMode):
@@ -68,22 +68,18 @@ Visit = Callable[[str, Tensor, float], None]
 
 
 def random_gradients(verifier: Verifier, visit: Visit) -> bool:
-    """The gradient of a random function of the outputs on a random input, one tensor after another.
+    """The gradient of a random function of the outputs, one tensor after another.
 
     No two of them are there at the same time: all together they would be a second set of weights.
 
     Args:
-        verifier: The copy of the model, where it is.
+        verifier: The copy of the model, where it is, with the inputs that it has.
         visit: Called with the name of each tensor that has a gradient, the gradient and its largest entry.
 
     Returns:
         False if the outputs have no gradient, or if something is not finite.
     """
-    # Inputs of several sizes reach both sides of more units; much larger ones would drown a radial basis.
-    scale = 10 ** (float(torch.rand((), generator=verifier.random)) - 0.5)
-    args, kwargs = verifier.redrawn(scale)
     tensors = verifier.tensors
-    state = {n: b.clone() for n, b in verifier.twin.named_buffers()}
     finite, hooks = [], []
 
     def hook(name: str) -> Callable[[Tensor], None]:
@@ -100,10 +96,18 @@ def random_gradients(verifier: Verifier, visit: Visit) -> bool:
     try:
         for n, t in tensors.items():
             hooks.append(t.requires_grad_(True).register_post_accumulate_grad_hook(hook(n)))
-        with warnings.catch_warnings(), settings(), Float64World(), TrueGradients(sparse=True):
+        with (
+            without_trace(verifier.twin),
+            warnings.catch_warnings(),
+            settings(),
+            Float64World(),
+            TrueGradients(sparse=True),
+        ):
             # A number read out of what has a gradient: no matter here.
             warnings.filterwarnings("ignore", "Converting a tensor with requires_grad")
-            outputs = [t for t in tensors_in(verifier.twin(*args, **kwargs)) if t.requires_grad]
+            outputs = [
+                t for t in tensors_in(verifier.twin(*verifier.args, **verifier.kwargs)) if t.requires_grad
+            ]
             total: Tensor | float = 0.0
             for t in outputs:
                 kept = torch.where(t.isfinite(), t, 0.0)
@@ -117,8 +121,4 @@ def random_gradients(verifier: Verifier, visit: Visit) -> bool:
         for t in tensors.values():
             t.requires_grad_(False)
             t.grad = None
-        with torch.no_grad():
-            for n, b in verifier.twin.named_buffers():
-                if n not in tensors:
-                    b.copy_(state[n])
     return all(finite)

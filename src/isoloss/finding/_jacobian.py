@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from isoloss.finding._gradients import TrueGradients
 from isoloss.finding._tape import tensors_in
-from isoloss.finding._world import Float64World, settings
+from isoloss.finding._world import Float64World, settings, without_trace
 
 # Numbers in the rows computed at once: 32 MB.
 AT_ONCE = 4_000_000
@@ -37,20 +37,16 @@ class Jacobian:
 
     def rows(self, args: tuple, kwargs: dict[str, Any]) -> Tensor:
         """Gradients of the outputs, shape (rows, columns): of each, or of `columns` random mixtures if more."""
-        state = {n: b.clone() for n, b in self.twin.named_buffers()}
         for t in self.tensors.values():
             t.requires_grad_(True)
         try:
-            with settings(), Float64World(), TrueGradients():
+            with without_trace(self.twin), settings(), Float64World(), TrueGradients():
                 y = _vector(self.twin(*args, **kwargs))
                 weights = self._weights(len(y)) if y.requires_grad else ()
                 found = [self._gradients(y, w.to(y.device)).cpu() for w in weights]
         finally:
             for t in self.tensors.values():
                 t.requires_grad_(False)
-            with torch.no_grad():
-                for n, b in self.twin.named_buffers():
-                    b.copy_(state[n])
         rows = torch.cat(found) if found else torch.zeros(0, self.columns, dtype=torch.float64)
         return rows[rows.isfinite().all(1)]
 

@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -87,7 +87,10 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
         solution: Spaces and parameter blocks.
         verifier: The copy of the model, which is moved to other points on the way.
     """
-    columns = list(_Columns(solution).all())
+    catalogue = _Columns(solution)
+    columns = list(catalogue.all())
+    blocks = [x for x in catalogue.leaves if len(x.cells) > 1 or x.index in solution.p.gains]
+    unseen = {x.index for x in blocks}
     groups: dict[Key, list[int]] = {}
     for i, column in enumerate(columns):
         groups.setdefault(column.key, []).append(i)
@@ -97,15 +100,21 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
     for n in range(_draws(groups, MOST) if size <= SMALL_MODEL else FEW_DRAWS if size <= LARGE_MODEL else 1):
         if n:
             verifier.perturb()
+        # Inputs of several sizes reach both sides of more units; much larger ones would drown a radial basis.
+        verifier.vary(10 ** (float(torch.rand((), generator=verifier.random)) - 0.5))
         try:
-            draw = Draw(columns, verifier.tensors)
-            if not random_gradients(verifier, draw.visit):
+            draw = _drawn(columns, verifier)
+            if draw is None:
                 return [], ["translations: they are found from gradients, and those are not finite"]
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             return [], [f"translations: they are found from gradients, and the model has none ({reason})"]
+        finally:
+            verifier.return_to_examples()
         rows.append(draw.values)
         invisible &= draw.invisible()
+        unseen &= draw.unseen(blocks)
+    print("UNSEEN", [(x.name, x.block.start) for x in blocks if x.index in unseen], "HELD", [(x.name, x.block.start) for x in solution.leaves if x.index in solution.held])
     hidden = set(invisible)
     # In training, running statistics do not enter the outputs; that is no symmetry of the network.
     buffers = {n for n, _ in verifier.twin.named_buffers()}
@@ -130,6 +139,16 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
             if all(columns[i].whole for i in named):
                 direct.append({columns[i].leaf.index: c for i, c in named.items()})
     return found, []
+
+
+def _drawn(columns: list[Column], verifier: Verifier) -> Draw | None:
+    """One random point, with the inputs there or else with the examples; None if no gradient is finite."""
+    draw = Draw(columns, verifier.tensors)
+    if random_gradients(verifier, draw.visit):
+        return draw
+    verifier.return_to_examples()
+    draw = Draw(columns, verifier.tensors)
+    return draw if random_gradients(verifier, draw.visit) else None
 
 
 def relations(columns: Tensor) -> Iterator[dict[int, float]]:
@@ -185,6 +204,7 @@ class Draw:
         # How large each would be if nothing cancelled.
         self._sizes = [0.0] * len(columns)
         self._largest = 0.0
+        self._norms: dict[int, float] = {}
         self._moves: dict[str, list[tuple[int, Move]]] = {}
         for i, column in enumerate(columns):
             for move in column.moves:
@@ -194,7 +214,7 @@ class Draw:
     def visit(self, name: str, gradient: Tensor, largest: float) -> None:
         """Take in the gradient of one parameter."""
         self._largest = max(self._largest, largest)
-        norms: dict[int, float] = {}
+        norms = self._norms
         for i, (leaf, equation, operands, factor) in self._moves.get(name, ()):
             inputs, output = equation.split("->")
             index, *rest = inputs.split(",")
@@ -220,6 +240,11 @@ class Draw:
             for i, (value, size) in enumerate(zip(self.values, self._sizes, strict=True))
             if size <= NOTHING * self._largest or float(value.norm()) <= ZERO * size
         }
+
+    def unseen(self, leaves: Iterable[Leaf]) -> set[int]:
+        """Numbers of the blocks, of those that have columns of their own, that the outputs do not depend on at all."""
+        least = NOTHING * self._largest
+        return {x.index for x in leaves if self._norms.get(x.index, 0.0) <= least}
 
     def _block(self, leaf: Leaf, power: int, letters: str, kept: str) -> tuple[Tensor, float]:
         """A block to a power, summed over the letters not kept, and the norm before that."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from isoloss.finding._tape import tensors_in
-from isoloss.finding._world import Float64World, settings
+from isoloss.finding._world import Float64World, settings, without_trace
+from isoloss.groups import Permutation, SignFlip
 from isoloss.symmetry import Symmetry
 
 # Float64 carries 16 digits; a forward pass and a well-conditioned element lose at most six of them.
@@ -22,7 +23,9 @@ NEARLY = 1e-2
 # A function that a slot matters to changes by far more than rounding when the slot is left behind.
 BROKEN = 1e-7
 # Inputs so many times as large as the examples, on which relations must hold that were read off numbers.
-SCALES = (3.0, 0.3, 10.0, 30.0)
+SCALES = (3.0, 0.3, 10.0, 30.0, 300.0)
+# How differently other inputs are drawn, see `redrawn`; the first that the model can take is used.
+BOLDNESS = (2, 1, 0)
 POOL = 1_000_003
 # So many points are tried before a slot is said to be idle.
 ATTEMPTS = 12
@@ -69,7 +72,7 @@ class Verifier:
         # The seed of the point where the copy is; None is home.
         self._point: int | None = None
         self.perturb()
-        if self._point is not None and not all(bool(t.isfinite().all()) for t in self.reference(False)):
+        if self._point is not None and not all(_is_sane(t) for t in self.reference(False)):
             self._point = None
             self._settle(tensors)
 
@@ -116,42 +119,57 @@ class Verifier:
         start = int(torch.randint(POOL, (), generator=own))
         return repeat(self._pool.roll(start).to(t.device, t.dtype))
 
-    def redrawn(self, scale: float = 1.0) -> tuple[tuple, dict[str, Any]]:
-        """Other inputs like the examples: normal numbers of their mean and size; integers and masks stay."""
-        if not self._wander:
-            return self._examples, self._named_examples
-        return tree_map(lambda x: _redrawn(x, scale, self.random), (self._examples, self._named_examples))
+    def vary(self, scale: float = 1.0) -> None:
+        """Take other inputs like the examples: the boldest that the model can take.
 
-    def elsewhere(self, symmetries: Sequence[Symmetry]) -> list[Symmetry]:
+        Args:
+            scale: So many times as large as the examples.
+        """
+        for boldness in BOLDNESS if self._wander else ():
+            self.args, self.kwargs = tree_map(
+                lambda x, b=boldness: redrawn(x, scale, b, self.random),
+                (self._examples, self._named_examples),
+            )
+            self._references.clear()
+            try:
+                if all(_is_sane(t) for t in self.reference(False)):
+                    return
+            except (
+                Exception
+            ):  # lengths that must be sorted, a logarithm: whatever the model asks of its inputs
+                continue
+        self.return_to_examples()
+
+    def return_to_examples(self) -> None:
+        """Take the example inputs again."""
+        self.args, self.kwargs = self._examples, self._named_examples
+        self._references.clear()
+
+    def elsewhere(self, symmetries: Sequence[Symmetry], scales: Sequence[float] = SCALES) -> list[Symmetry]:
         """Those that also hold at other points and on inputs of other sizes.
 
         A relation that was read off numbers may be one of the examples: where every unit of a ReLU layer keeps its
         sign, the layer is linear, and has the symmetries of a linear one.
         """
-        small = _small(self.tensors)
-        kept = self.verified(symmetries)[0] if small else list(symmetries)
-        for scale in SCALES if small else SCALES[:1]:
+        kept = list(symmetries)
+        for scale in scales if _small(self.tensors) else scales[:1]:
+            if not kept:
+                break
             self.perturb()
-            self.args, self.kwargs = self.redrawn(scale)
+            self.vary(scale)
             errors = {_key(s): s.error for s in self.verified(kept)[0]}
             kept = [
                 replace(s, error=max(s.error or 0.0, errors[_key(s)] or 0.0))
                 for s in kept
                 if _key(s) in errors
             ]
-        self.args, self.kwargs = self._examples, self._named_examples
-        self._references.clear()
+        self.return_to_examples()
         return kept
 
     def outputs(self, without_eps: bool = False) -> list[Tensor]:
-        """What the copy computes now; its buffers are afterwards as they were."""
-        state = {n: b.clone() for n, b in self.twin.named_buffers()}
-        try:
-            with settings(), torch.no_grad(), Float64World(without_eps=without_eps):
-                return [t.detach().clone() for t in tensors_in(self.twin(*self.args, **self.kwargs))]
-        finally:
-            for n, b in self.twin.named_buffers():
-                b.copy_(state[n])
+        """What the copy computes now; it is afterwards as it was."""
+        with without_trace(self.twin), settings(), torch.no_grad(), Float64World(without_eps=without_eps):
+            return [t.detach().clone() for t in tensors_in(self.twin(*self.args, **self.kwargs))]
 
     def reference(self, without_eps: bool) -> list[Tensor]:
         """What it computes where nothing has been moved."""
@@ -172,7 +190,7 @@ class Verifier:
 
     def error(self, symmetries: Sequence[Symmetry], without_eps: bool = False) -> float:
         """Relative change of the outputs under one random element of each of these, all at once."""
-        elements = [s.sample(0.3, self.random, dtype=torch.float64) for s in symmetries]
+        elements = [self._element(s) for s in symmetries]
 
         def move() -> None:
             for s, g in zip(symmetries, elements, strict=True):
@@ -202,15 +220,16 @@ class Verifier:
         if without_eps and not all(bool(t.isfinite().all()) for t in self.reference(True)):
             # Something is zero before its norm, and without eps there is nothing to compare; with it there is.
             error, tolerance = self.error(some), NEARLY
-        if error <= tolerance:
+        if error <= tolerance and without_eps:
             # Up to eps: what matters is how much the outputs change with it.
-            error = self.error(some) if without_eps else error
+            error, tolerance = self.error(some), NEARLY
+        if error <= tolerance:
             return [replace(s, error=error) for s in some], []
         if len(some) == 1:
             s = some[0]
             return [], [
                 f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: "
-                f"the outputs changed by {error:.1e}, more than {TOLERANCE:.0e}"
+                f"the outputs changed by {error:.1e}, more than {tolerance:.0e}"
             ]
         half = len(some) // 2
         left, right = self._bisect(some[:half], without_eps), self._bisect(some[half:], without_eps)
@@ -234,20 +253,21 @@ class Verifier:
                 break
             if attempt:
                 self.perturb()
-                self.args, self.kwargs = self.redrawn()
-            g = self._moving_element(symmetry)
+                self.vary()
+            g = self._element(symmetry)
             for i in todo:
                 found[i] = max(found[i], self._left_behind(symmetry, g, i))
-        self.args, self.kwargs = self._examples, self._named_examples
-        self._references.clear()
+        self.return_to_examples()
         return found
 
-    def _moving_element(self, symmetry: Symmetry) -> Tensor:
-        identity = symmetry.identity(dtype=torch.float64)
-        for _ in range(20):
-            g = symmetry.sample(0.3, self.random, dtype=torch.float64)
-            if not torch.equal(g, identity):
-                break
+    def _element(self, symmetry: Symmetry) -> Tensor:
+        """A random element; of a finite group one that is nowhere the identity, for that would show nothing."""
+        g = symmetry.sample(0.3, self.random, dtype=torch.float64)
+        if isinstance(symmetry.group, Permutation):
+            # The cycle through all indices, in the order that was drawn.
+            return torch.empty_like(g).scatter_(-1, g, g.roll(-1, -1))
+        if isinstance(symmetry.group, SignFlip):
+            return torch.where((g == 1).all(-1, keepdim=True), -g, g)
         return g
 
     def _left_behind(self, symmetry: Symmetry, g: Tensor, i: int) -> float:
@@ -298,11 +318,38 @@ def _key(symmetry: Symmetry) -> tuple:
     return symmetry.group, symmetry.slots
 
 
-def _redrawn(x: Any, scale: float, random: torch.Generator) -> Any:
-    """Normal inputs of the same mean and size; integers, masks and infinities stay."""
-    if not isinstance(x, Tensor) or not x.is_floating_point() or x.numel() < 2:
+def redrawn(x: Any, scale: float, boldness: int, random: torch.Generator) -> Any:
+    """Another input like this one: what holds for the examples only should break.
+
+    Numbers become normal, or keep their common sign; a tensor of one value is no example of anything, and varies as
+    well; integers are drawn between the smallest and the largest; masks are tossed. Infinities stay.
+
+    Args:
+        x: A tensor; anything else is returned.
+        scale: So many times as large.
+        boldness: 2 draws all anew; 1 keeps common signs; 0 also keeps integers, masks and constants.
+        random: Source of random numbers.
+    """
+    if not isinstance(x, Tensor) or not x.numel() or x.is_complex():
         return x
-    if not bool(x.isfinite().all()) or bool(((x == 0) | (x == 1)).all()):
+    low, high = x.min(), x.max()
+    mask = x.dtype == torch.bool or bool(((x == 0) | (x == 1)).all() and low != high)
+    if mask or not x.is_floating_point():
+        if not boldness:
+            return x
+        if mask:
+            share = x.double().mean().clamp(0.2, 0.8)
+            return (torch.rand(x.shape, generator=random) < share.cpu()).to(x.device, x.dtype)
+        drawn = torch.randint(int(low), int(high) + 1, x.shape, generator=random)
+        return drawn.to(x.device, x.dtype)
+    if not bool(x.isfinite().all()) or (low == high and not boldness):
         return x
-    noise = torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
-    return x.mean() + scale * x.std() * noise
+    noise = torch.randn(x.shape, generator=random, dtype=torch.float64).to(x.device, x.dtype)
+    mean, size = x.mean(), x.std(correction=0)
+    if boldness < 2 and low * high >= 0 and mean != 0:
+        return scale * mean * noise.exp()
+    return mean + scale * (size if low != high else mean.abs().clamp(min=1.0)) * noise
+
+
+def _is_sane(t: Tensor) -> bool:
+    return not t.numel() or (not bool(t.isnan().any()) and bool(t.isfinite().any()))

@@ -115,6 +115,55 @@ def settings():
             torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _version(x: Tensor) -> int | None:
+    return None if x.is_inference() else x._version
+
+
+@contextmanager
+def without_trace(twin: nn.Module):
+    """Whatever a pass does to buffers and to plain attributes, caches among them, is undone at the end."""
+    tensors: list[tuple[Tensor, Tensor, int | None]] = []
+    containers: list[tuple[Any, Any]] = []
+    seen: set[int] = set()
+
+    def keep(x: Any) -> None:
+        if id(x) in seen:
+            return
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            tensors.append((x, x.detach().clone(), _version(x)))
+        elif isinstance(x, dict):
+            containers.append((x, dict(x)))
+            for value in x.values():
+                keep(value)
+        elif isinstance(x, list):
+            containers.append((x, list(x)))
+            for value in x:
+                keep(value)
+        elif isinstance(x, set):
+            containers.append((x, set(x)))
+
+    for module in twin.modules():
+        attributes = vars(module)
+        containers.append((attributes, dict(attributes)))
+        for key, value in attributes.items():
+            if key not in ("_parameters", "_modules"):
+                keep(value)
+    try:
+        yield
+    finally:
+        for x, before in containers:
+            if isinstance(x, list):
+                x[:] = before
+            else:
+                x.clear()
+                x.update(before)
+        with torch.no_grad():
+            for x, before, version in tensors:
+                if version is None or _version(x) != version:
+                    x.copy_(before)
+
+
 def copy_in_float64(model: nn.Module) -> nn.Module:
     """A deep copy with parameters, buffers and tensor attributes in float64, without gradients or graph."""
     import copy
