@@ -30,14 +30,14 @@ TABLE: dict[tuple[Fraction | int | None, int | None], str] = {
     (-HALF, None): "rsqrt",
     (-1, 1): "reciprocal",
     (2, 0): "square",
-    (None, 1): "tanh sin asin atan sinh asinh atanh erf tan erfinv round trunc softshrink hardshrink",
+    (None, 1): "tanh sin asin atan sinh asinh atanh erf tan erfinv round trunc frac softshrink hardshrink",
     (None, 0): "cos cosh sinc",
     (
         None,
         None,
     ): "exp exp2 expm1 log log1p log2 log10 sigmoid gelu silu elu selu celu softplus mish hardswish "
     "hardsigmoid acos erfc logit log_sigmoid_forward floor ceil lgamma digamma "
-    "isnan isinf isfinite nan_to_num frac special_expit threshold",
+    "isnan isinf isfinite nan_to_num special_expit threshold",
 }
 
 
