@@ -272,7 +272,10 @@ class Recorder(Float64World):
 
 
 class Exits(TorchFunctionMode):
-    """Sees numbers leave for NumPy and lists: the way back is not on the tape, so they are read as those of a branch."""
+    """Sees numbers leave for NumPy and lists.
+
+    The way back is not on the tape, so they count as read, as the number that decides a branch does.
+    """
 
     def __init__(self, recorder: Recorder):
         super().__init__()
