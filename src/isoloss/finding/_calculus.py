@@ -22,7 +22,7 @@ from isoloss.finding._abstract import (
     unify,
 )
 from isoloss.finding._forms import Form, plus, renamed, times
-from isoloss.finding._shape import common, cut, drop, joined, leading, parts_of, seams, touch, unsqueeze
+from isoloss.finding._shape import cut, drop, joined, leading, meet, parts_of, seams, touch, unsqueeze
 from isoloss.finding._space import Level, Node, tie
 
 Column = list[Factor | None]
@@ -43,10 +43,7 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
     args = [settled(p, t) for t in args]
     args = [_padded(p, t, rank) for t in args]
     for axis in range(rank):
-        where = None
-        for t in args:
-            if t.shape[axis] > 1:
-                where = common(where, seams(t, axis))
+        where = meet(p, [(t, axis) for t in args if t.shape[axis] > 1])
         if where is not None:
             columns = [cut(p, t, axis, where) if t.shape[axis] > 1 else [t] * len(where[1]) for t in args]
             parts = [pointwise(p, list(row), combine, lazy) for row in zip(*columns, strict=True)]
@@ -260,12 +257,12 @@ def contract(
     free_a = [i for i in range(len(a.shape)) if i not in [x for x, _ in (*batch, *pairs)]]
     free_b = [j for j in range(len(b.shape)) if j not in [y for _, y in (*batch, *pairs)]]
     for i, j in pairs:
-        where = common(seams(a, i), seams(b, j))
+        where = meet(p, [(a, i), (b, j)])
         if where is not None:
             both = zip(cut(p, a, i, where), cut(p, b, j, where), strict=True)
             return add(p, [contract(p, x, y, batch, pairs) for x, y in both])
     for n, (i, j) in enumerate(batch):
-        where = common(seams(a, i), seams(b, j))
+        where = meet(p, [(a, i), (b, j)])
         if where is not None:
             both = zip(cut(p, a, i, where), cut(p, b, j, where), strict=True)
             return _joined(p, n, where, [contract(p, x, y, batch, pairs) for x, y in both])
