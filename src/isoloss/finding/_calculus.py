@@ -22,7 +22,18 @@ from isoloss.finding._abstract import (
     unify,
 )
 from isoloss.finding._forms import Form, plus, renamed, times
-from isoloss.finding._shape import cut, drop, joined, leading, meet, parts_of, seams, touch, unsqueeze
+from isoloss.finding._shape import (
+    cut,
+    drop,
+    joined,
+    leading,
+    meet,
+    parts_of,
+    resolve,
+    seams,
+    touch,
+    unsqueeze,
+)
 from isoloss.finding._space import Level, Node, tie
 
 Column = list[Factor | None]
@@ -68,7 +79,7 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
             axis.append(Factor(first.label, first.size, first.space, first.node))
         axes.append(axis)
     for t in dense:
-        touch(t)
+        touch(resolve(t))
     renamed_args = [
         Dense(
             t.axes,
@@ -217,16 +228,6 @@ def squared(p: Pass, t: Abstract) -> Abstract:
     touch(t)
     pending = tuple((f.label, f, f) for f in t.factors if f.space is not None)
     return p.dense(t.axes, None if t.scale is None else times(t.scale, 2), {}, pending=pending)
-
-
-def resolve(t: Abstract) -> Abstract:
-    """A product that is used for something other than a sum is a nonlinear function like any other."""
-    for d in parts_of(t):
-        for _, f, _ in d.pending:
-            assert f.space is not None
-            f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
-        d.pending = ()
-    return t
 
 
 def bind(p: Pass, f: Factor, g: Factor, dual: bool) -> None:

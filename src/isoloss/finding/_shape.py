@@ -24,6 +24,16 @@ def touch(t: Abstract) -> None:
             d.leaf.used = True
 
 
+def resolve(t: Abstract) -> Abstract:
+    """A product that is used for something other than a sum is a nonlinear function like any other."""
+    for d in parts_of(t):
+        for _, f, _ in d.pending:
+            assert f.space is not None
+            f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
+        d.pending = ()
+    return t
+
+
 def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
     """A Cat, flat where it can be."""
     flat: list[Abstract] = []
@@ -253,6 +263,7 @@ def cut(p: Pass, t: Abstract, axis: int, where: Seams) -> list[Abstract]:
         if _outer_size(t) != prod(outer):
             raise Misfit("concatenations interleave in different ways")
         return _regroup(p, t, axis, where)
+    resolve(t)
     factors = list(t.axes[axis])
     front: list[Factor] = []
     lead = prod(outer)
@@ -331,7 +342,7 @@ def narrow(p: Pass, t: Abstract, axis: int, start: int, length: int) -> Abstract
 
 def blur(p: Pass, t: Dense, axis: int, size: int) -> Dense:
     """An axis whose indices have been mixed or chosen: nothing moves along it."""
-    touch(t)
+    touch(resolve(t))
     for f in t.axes[axis]:
         if f.space is not None:
             f.space.lower(Level.RIGID, "its indices are told apart")
