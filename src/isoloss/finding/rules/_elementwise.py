@@ -197,7 +197,7 @@ def clamp(c: Context, x, low=None, high=None, **options):
         low, high = None, low
     if name == "aten::hardtanh":
         low, high = (-1.0 if low is None else low), (1.0 if high is None else high)
-    numbers = [n for n in (low, high) if n is not None]
+    numbers: list[Any] = [n for n in (low, high) if n is not None]
     if not any(isinstance(n, int | float) for n in numbers):
         return pointwise(c.pass_, [x, *numbers], _ordered)
     if not all(isinstance(n, int | float) for n in numbers):
