@@ -34,6 +34,8 @@ SAMPLES: dict[str, list[Callable]] = {
         lambda h: 1 / h,
         lambda h: torch.div(h, 0.2, rounding_mode="floor"),
         lambda h: torch.div(h, 0.2, rounding_mode="trunc"),
+        lambda h, k: torch.div(h, k, rounding_mode="floor"),
+        lambda h, k: torch.div(h, k, rounding_mode="trunc"),
     ],
     "addcmul": [lambda h, k: torch.addcmul(h, k, k), lambda h, k: torch.addcmul(h, h, k, value=0.5)],
     "addcdiv": [lambda h, k: torch.addcdiv(h, h, k), lambda h, k: torch.addcdiv(h, k, k)],
