@@ -136,6 +136,17 @@ def part_of_a_constant_changed_after_use(net: Net, x: Tensor) -> Tensor:
     return h + mask * net.b
 
 
+def views_of_a_constant_changed_through_one_another(net: Net, x: Tensor) -> Tensor:
+    table = torch.ones(5)
+    left, right = table[:4], table[2:]
+    h = net.b[:4] * left
+    right.mul_(2)
+    h = h + net.b[:4] * left
+    left[0] = 3.0
+    table[1:3].zero_()
+    return (h * table[:4])[:3] * right + x
+
+
 def constant_filled_by_a_parameter(net: Net, x: Tensor) -> Tensor:
     table = torch.zeros(5)
     table.copy_(net.b)
@@ -182,6 +193,7 @@ WRITES = [
     pieces_of_a_split,
     constant_changed_after_use,
     part_of_a_constant_changed_after_use,
+    views_of_a_constant_changed_through_one_another,
     constant_filled_by_a_parameter,
     written_by_an_out_argument,
     scattered,
@@ -190,14 +202,7 @@ WRITES = [
 ]
 
 
-# A constant of which a part is overwritten is kept by reference, not as it was when it was used.
-LATE = pytest.mark.xfail(reason="Recorder.will_write copies the part that is written, not the whole constant")
-LATE_WRITES = {between_two_writes, part_of_a_constant_changed_after_use}
-
-
-@pytest.mark.parametrize(
-    "f", [pytest.param(f, marks=[LATE] if f in LATE_WRITES else [], id=f.__name__) for f in WRITES]
-)
+@pytest.mark.parametrize("f", WRITES, ids=lambda f: f.__name__)
 def test_writes_in_place_become_values(f):
     assert_replays(recorded(f))
 

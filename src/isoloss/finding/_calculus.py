@@ -22,7 +22,18 @@ from isoloss.finding._abstract import (
     unify,
 )
 from isoloss.finding._forms import Form, plus, renamed, times
-from isoloss.finding._shape import common, cut, drop, joined, leading, parts_of, seams, touch, unsqueeze
+from isoloss.finding._shape import (
+    cut,
+    drop,
+    joined,
+    leading,
+    meet,
+    parts_of,
+    resolve,
+    seams,
+    touch,
+    unsqueeze,
+)
 from isoloss.finding._space import Level, Node, tie
 
 Column = list[Factor | None]
@@ -43,10 +54,7 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
     args = [settled(p, t) for t in args]
     args = [_padded(p, t, rank) for t in args]
     for axis in range(rank):
-        where = None
-        for t in args:
-            if t.shape[axis] > 1:
-                where = common(where, seams(t, axis))
+        where = meet(p, [(t, axis) for t in args if t.shape[axis] > 1])
         if where is not None:
             columns = [cut(p, t, axis, where) if t.shape[axis] > 1 else [t] * len(where[1]) for t in args]
             parts = [pointwise(p, list(row), combine, lazy) for row in zip(*columns, strict=True)]
@@ -71,7 +79,7 @@ def pointwise(p: Pass, args: list[Abstract], combine: Combine, lazy: bool = Fals
             axis.append(Factor(first.label, first.size, first.space, first.node))
         axes.append(axis)
     for t in dense:
-        touch(t)
+        touch(resolve(t))
     renamed_args = [
         Dense(
             t.axes,
@@ -222,16 +230,6 @@ def squared(p: Pass, t: Abstract) -> Abstract:
     return p.dense(t.axes, None if t.scale is None else times(t.scale, 2), {}, pending=pending)
 
 
-def resolve(t: Abstract) -> Abstract:
-    """A product that is used for something other than a sum is a nonlinear function like any other."""
-    for d in parts_of(t):
-        for _, f, _ in d.pending:
-            assert f.space is not None
-            f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
-        d.pending = ()
-    return t
-
-
 def bind(p: Pass, f: Factor, g: Factor, dual: bool) -> None:
     """Let the matrix groups on two factors of one space move together."""
     space = f.space
@@ -260,12 +258,12 @@ def contract(
     free_a = [i for i in range(len(a.shape)) if i not in [x for x, _ in (*batch, *pairs)]]
     free_b = [j for j in range(len(b.shape)) if j not in [y for _, y in (*batch, *pairs)]]
     for i, j in pairs:
-        where = common(seams(a, i), seams(b, j))
+        where = meet(p, [(a, i), (b, j)])
         if where is not None:
             both = zip(cut(p, a, i, where), cut(p, b, j, where), strict=True)
             return add(p, [contract(p, x, y, batch, pairs) for x, y in both])
     for n, (i, j) in enumerate(batch):
-        where = common(seams(a, i), seams(b, j))
+        where = meet(p, [(a, i), (b, j)])
         if where is not None:
             both = zip(cut(p, a, i, where), cut(p, b, j, where), strict=True)
             return _joined(p, n, where, [contract(p, x, y, batch, pairs) for x, y in both])

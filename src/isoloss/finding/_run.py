@@ -72,6 +72,8 @@ class Run:
         self.notes: dict[str, None] = {}
         self._tape, self._calls, self._movable, self._constants = tape, calls, movable, constants
         self._known: dict[int, Abstract] = {}
+        self._read = {id(v) for v in tape.outputs}
+        self._read.update(id(v) for call in calls for v in values_in((call.args, call.kwargs)))
         self._serial = 0
 
     def all(self) -> None:
@@ -108,7 +110,8 @@ class Run:
         outputs = list(values_in(call.outputs))
         shapes = tuple(v.shape for v in outputs)
         try:
-            results = self._apply(call, name, Context(p, call, shapes))
+            used = tuple(id(v) in self._read for v in outputs)
+            results = self._apply(call, name, Context(p, call, shapes, used))
             results = list(results) if isinstance(results, list | tuple) else [results]
             if len(results) < len(outputs) or any(
                 tuple(r.shape) != v.shape for r, v in zip(results, outputs, strict=False)

@@ -24,6 +24,16 @@ def touch(t: Abstract) -> None:
             d.leaf.used = True
 
 
+def resolve(t: Abstract) -> Abstract:
+    """A product that is used for something other than a sum is a nonlinear function like any other."""
+    for d in parts_of(t):
+        for _, f, _ in d.pending:
+            assert f.space is not None
+            f.space.lower(Level.PERMUTATION, "a product of two tensors that vary along it")
+        d.pending = ()
+    return t
+
+
 def joined(axis: int, outer: int, parts: list[Abstract]) -> Abstract:
     """A Cat, flat where it can be."""
     flat: list[Abstract] = []
@@ -112,14 +122,16 @@ def view(p: Pass, t: Abstract, shape: tuple[int, ...]) -> Abstract:
 
 def _in_singles(p: Pass, t: Dense, f: Factor, n: int) -> Abstract:
     """An axis that a view cuts across its factors, index by index: no group acts on it, but scales still do."""
-    if f.space is None or f.size > FEW or f.space.root().level == Level.RIGID:
+    if f.size > FEW or _of_data(f.space):
         raise Misfit(f"a view cuts an axis of {f.size} at {n}")
+    assert f.space is not None
     f.space.pieces("cat", (1,) * f.size, p.hints)
     return settled(p, t)
 
 
 def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
     old = t.shape
+    t = _merged_outside_in(p, t, shape)
     outer = _outer_size(t)
     total = old[t.axis] // outer
     inner = [part.shape[t.axis] // outer for part in t.parts]
@@ -139,9 +151,27 @@ def _view_cat(p: Pass, t: Cat, shape: tuple[int, ...]) -> Abstract:
                 break
         done *= n
     else:
+        _undo_interleaving(p, t, t.axis)
         raise Misfit(f"a view from {old} to {shape} cuts across a concatenation")
     parts = [view(p, part, (*shape[:k], n, *shape[k + 1 :])) for part, n in zip(t.parts, pieces, strict=True)]
+    if lead > 1 and any(seams(part, k) is not None for part in parts):
+        for part in parts:
+            if isinstance(part, Dense):
+                _in_singles_next(p, part.axes[k][: leading(p, part, k, lead)])
+        raise Misfit("a concatenation of concatenations does not nest")
     return joined(k, leading(p, parts[0], k, lead), parts)
+
+
+def _merged_outside_in(p: Pass, t: Cat, shape: tuple[int, ...]) -> Cat:
+    """The same tensor as a concatenation along the axis before, if the view merges both and that has seams too."""
+    before = t.axis - 1
+    if before < 0 or t.outer or t.shape[before] == 1:
+        return t
+    where, ahead = seams(t, before), prod(t.shape[:before])
+    merged = all(prod(shape[:k]) != ahead * t.shape[before] for k in range(len(shape)))
+    if where is None or where[0] or not merged:
+        return t
+    return Cat(before, 0, cut(p, t, before, where))
 
 
 def _outer_size(t: Cat) -> int:
@@ -191,6 +221,37 @@ def common(a: Seams | None, b: Seams | None) -> Seams | None:
     return a[0], tuple(y - x for x, y in zip([0, *cuts], cuts, strict=False))
 
 
+def meet(p: Pass, places: list[tuple[Abstract, int]]) -> Seams | None:
+    """The seams of several tensors along an axis of each."""
+    where = None
+    try:
+        for t, axis in places:
+            where = common(where, seams(t, axis))
+    except Misfit:
+        for t, axis in places:
+            _undo_interleaving(p, t, axis)
+        raise
+    return where
+
+
+def _undo_interleaving(p: Pass, t: Abstract, axis: int) -> None:
+    """Cut the factors outside a concatenation index by index: so told apart they nest with all; for the next pass."""
+    if isinstance(t, Dense):
+        return
+    if t.axis != axis:
+        for part in t.parts:
+            _undo_interleaving(p, part, axis)
+        return
+    for part in parts_of(t):
+        _in_singles_next(p, part.axes[axis][: t.outer])
+
+
+def _in_singles_next(p: Pass, factors) -> None:
+    for f in factors:
+        if f.space is not None and f.size <= FEW and not _of_data(f.space):
+            f.space.pieces("cat", (1,) * f.size, p.hints)
+
+
 def cut(p: Pass, t: Abstract, axis: int, where: Seams) -> list[Abstract]:
     """The parts of a tensor between seams."""
     t = settled(p, t)
@@ -202,6 +263,7 @@ def cut(p: Pass, t: Abstract, axis: int, where: Seams) -> list[Abstract]:
         if _outer_size(t) != prod(outer):
             raise Misfit("concatenations interleave in different ways")
         return _regroup(p, t, axis, where)
+    resolve(t)
     factors = list(t.axes[axis])
     front: list[Factor] = []
     lead = prod(outer)
@@ -280,7 +342,7 @@ def narrow(p: Pass, t: Abstract, axis: int, start: int, length: int) -> Abstract
 
 def blur(p: Pass, t: Dense, axis: int, size: int) -> Dense:
     """An axis whose indices have been mixed or chosen: nothing moves along it."""
-    touch(t)
+    touch(resolve(t))
     for f in t.axes[axis]:
         if f.space is not None:
             f.space.lower(Level.RIGID, "its indices are told apart")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from isoloss.finding._world import Float64World
@@ -138,13 +139,15 @@ class Recorder(Float64World):
         self.tape = tape
         self._path = path
         self._places: dict[int, tuple[Tensor, _Place]] = {}
-        self._owned: dict[int, Value] = {}
+        self._regions: dict[int, _Region] = {}
+        # Constants by the storage that they are still read from.
+        self._borrowed: dict[int, list[Value]] = {}
 
     def register(self, tensor: Tensor, value: Value) -> None:
         """Say which value a tensor holds before the program starts."""
-        self._places[id(tensor)] = (tensor, _Place(_Region(value), (), value, 0))
-        if value.source is not None and value.source[0] == "tensor":
-            self._owned[tensor.untyped_storage().data_ptr()] = value
+        region = _Region(value)
+        self._places[id(tensor)] = (tensor, _Place(region, (), value, 0))
+        self._regions.setdefault(_memory(tensor), region)
 
     def read(self, tensor: Tensor) -> None:
         """The program reads a number: it must not change, or the program might take another way."""
@@ -172,18 +175,19 @@ class Recorder(Float64World):
         return place.value
 
     def _unseen(self, tensor: Tensor) -> Value:
-        owner = self._owned.get(tensor.untyped_storage().data_ptr()) if tensor.numel() else None
-        if owner is None:
-            return Value(tuple(tensor.shape), tensor.dtype, constant=tensor.detach())
-        # A view of a parameter that was made before the recording: no rule knows it, so the parameter stays put.
+        place = _memory(tensor)
+        region = self._regions.get(place) if place else None
+        if region is None or region.value.constant is not None:
+            return self._new(tensor, constant=True)
+        # A view that was made before the recording or past it: no rule knows it, so what it shows stays put.
         value = Value(tuple(tensor.shape), tensor.dtype)
-        self._append("a view made outside forward", (owner,), {}, value)
+        of_tensor = region.value.source is not None and region.value.source[0] == "tensor"
+        op = "a view made outside forward" if of_tensor else "a view that no op made"
+        self._append(op, (region.value,), {}, value)
         return value
 
     def ran(self, op, args: tuple, kwargs: dict[str, Any], result: Any, saved: dict[int, Tensor]) -> None:
         """Called by the world after each op."""
-        for tensor, old in saved.items():
-            self._places[tensor][1].value.constant = old
         inputs = tree_map(lambda x: self.value_of(x) if isinstance(x, Tensor) else x, (args, kwargs))
         written = _written(op, args, kwargs)
         if written:
@@ -204,15 +208,23 @@ class Recorder(Float64World):
             self._append(op, inputs[0], inputs[1], outputs)
 
     def will_write(self, op, args, kwargs) -> dict[int, Tensor]:
-        """Copies of constants that an op is about to overwrite, so that earlier uses keep their value."""
-        return {
-            id(t): t.detach().clone()
-            for t in _written(op, args, kwargs)
-            if self.value_of(t).constant is not None
-        }
+        """Copy every constant in the memory that an op is about to write, so that earlier uses keep their value."""
+        for t in _written(op, args, kwargs):
+            self.value_of(t)
+            for value in self._borrowed.pop(_memory(t), []):
+                assert value.constant is not None
+                value.constant = value.constant.clone()
+        return {}
 
     def _new(self, tensor: Tensor, constant: bool) -> Value:
-        return Value(tuple(tensor.shape), tensor.dtype, constant=tensor.detach() if constant else None)
+        value = Value(tuple(tensor.shape), tensor.dtype)
+        if constant:
+            self._borrow(value, tensor)
+        return value
+
+    def _borrow(self, value: Value, tensor: Tensor) -> None:
+        value.constant = tensor.detach()
+        self._borrowed.setdefault(_memory(tensor), []).append(value)
 
     def _append(self, op, args: Any, kwargs: Any, outputs: Any) -> None:
         parametric = any(v.parametric for v in values_in((args, kwargs)))
@@ -239,7 +251,7 @@ class Recorder(Float64World):
         others = [v for v in values_in(inputs)]
         if all(v.constant is not None for v in others):
             for value, t in zip(new, written, strict=True):
-                value.constant = t.detach()
+                self._borrow(value, t)
         returned = [r for r in _flat(result) if isinstance(r, Tensor)]
         fresh = [r for r in returned if not any(r is t for t in written)]
         outs = [Value(tuple(r.shape), r.dtype) for r in fresh]
@@ -257,6 +269,44 @@ class Recorder(Float64World):
                 region.value = value
             region.version += 1
             place.value, place.version = value, region.version
+
+
+class Exits(TorchFunctionMode):
+    """Sees numbers leave for NumPy and lists.
+
+    The way back is not on the tape, so they count as read, as the number that decides a branch does.
+    """
+
+    def __init__(self, recorder: Recorder):
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for tensor in _leaving(func, args, kwargs):
+            self._recorder.read(tensor)
+        return func(*args, **kwargs)
+
+
+_EXITS = {
+    Tensor.numpy,
+    Tensor.tolist,
+    Tensor.__array__,
+    Tensor.__dlpack__,
+    Tensor.__deepcopy__,
+}
+_ENTRIES = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
+
+
+def _leaving(func, args, kwargs) -> list[Tensor]:
+    """The tensors whose numbers a function takes without an op; a tensor made of one tensor is a copy, which is one."""
+    if func in _EXITS:
+        return [args[0]]
+    if func not in _ENTRIES:
+        return []
+    given = [*args[func is Tensor.new_tensor :], kwargs.get("data"), kwargs.get("obj")]
+    data = next((x for x in given if x is not None), None)
+    return [] if isinstance(data, Tensor) else [x for x in _flat(data) if isinstance(x, Tensor)]
 
 
 def record(
@@ -284,7 +334,7 @@ def record(
         if isinstance(tensor, Tensor):
             recorder.register(tensor, Value(tuple(tensor.shape), tensor.dtype, ("input", "")))
     try:
-        with recorder:
+        with recorder, Exits(recorder):
             output = model(*args, **kwargs)
     finally:
         for hook in hooks:
@@ -310,6 +360,11 @@ def _flat(tree: Any) -> list:
 def _by_mask(indices) -> bool:
     """Does a mask that depends on parameters choose how many rows there are?"""
     return any(v.parametric and v.dtype == torch.bool for v in values_in(indices))
+
+
+def _memory(tensor: Tensor) -> int:
+    """Where the tensor's storage begins; 0 if it has none."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided and tensor.numel() else 0
 
 
 def _is_view(op) -> bool:

@@ -37,12 +37,18 @@ def times(c: Context, x, y):
 @rule("aten::div")
 def quotient(c: Context, x, y, **options):
     if options.get("rounding_mode"):
-        x = elementwise(c.pass_, x, None, None)
+        odd = options["rounding_mode"] == "trunc"
+        return elementwise(c.pass_, quotient(c, x, y), None, 1 if odd else None)
     if isinstance(y, int | float):
         return x
     if isinstance(x, int | float):
         return elementwise(c.pass_, y, -1, 1)
     return multiply(c.pass_, x, y, -1)
+
+
+@rule("aten::floor_divide")
+def floor_quotient(c: Context, x, y):
+    return quotient(c, x, y, rounding_mode="floor")
 
 
 @rule("aten::addcmul")

@@ -30,14 +30,14 @@ TABLE: dict[tuple[Fraction | int | None, int | None], str] = {
     (-HALF, None): "rsqrt",
     (-1, 1): "reciprocal",
     (2, 0): "square",
-    (None, 1): "tanh sin asin atan sinh asinh atanh erf tan erfinv round trunc softshrink hardshrink",
+    (None, 1): "tanh sin asin atan sinh asinh atanh erf tan erfinv round trunc frac softshrink hardshrink",
     (None, 0): "cos cosh sinc",
     (
         None,
         None,
     ): "exp exp2 expm1 log log1p log2 log10 sigmoid gelu silu elu selu celu softplus mish hardswish "
     "hardsigmoid acos erfc logit log_sigmoid_forward floor ceil lgamma digamma "
-    "isnan isinf isfinite nan_to_num frac special_expit threshold",
+    "isnan isinf isfinite nan_to_num special_expit threshold",
 }
 
 
@@ -111,9 +111,7 @@ def _unlike(c: Context, *args):
     return pointwise(c.pass_, tensors, combine)
 
 
-for _name in (
-    "atan2 fmod remainder logaddexp xlogy floor_divide logical_and logical_or logical_xor logical_not".split()
-):
+for _name in "logaddexp logical_and logical_or logical_xor logical_not".split():
     rule(f"aten::{_name}")(_unlike)
 for _name in "bitwise_and bitwise_or bitwise_xor bitwise_not isin".split():
     rule(f"aten::{_name}")(_unlike)
@@ -126,12 +124,59 @@ def extremum(c: Context, x, y):
 
 def _ordered(p, tensors, table):
     """Homogeneous of degree one in all its arguments together, of no parity."""
+    scale = _alike(p, tensors)
+    for t in tensors:
+        p.sign.demand(t.sign or {})
+    return scale, None if scale is None else {}
+
+
+def _alike(p, tensors):
+    """Tensors that a nonlinear function takes together scale alike, by the form returned."""
     lower_all(tensors, Level.PERMUTATION, CURVED)
     live = [t for t in tensors if t.scale is not None]
     for t in live:
         p.scale.demand(plus(live[0].scale, t.scale, -1))
-        p.sign.demand(t.sign or {})
-    return (live[0].scale, {}) if live else (None, None)
+    return live[0].scale if live else None
+
+
+@rule("aten::atan2")
+def angle(c: Context, y, x):
+    """Of degree zero in both together, odd in the first."""
+
+    def combine(p, tensors, table):
+        sign = tensors[0].sign or {}
+        _alike(p, tensors)
+        p.sign.demand(tensors[1].sign or {})
+        return {}, sign
+
+    return pointwise(c.pass_, [y, x], combine)
+
+
+@rule("aten::fmod", "aten::remainder")
+def rest(c: Context, x, y):
+    """What a division leaves: of degree one in both together. fmod is odd in the first, remainder only in both."""
+    odd_in_first = c.call.op._schema.name.startswith("aten::fmod")
+    if isinstance(y, int | float):
+        return elementwise(c.pass_, x, None, 1 if odd_in_first else None)
+    if isinstance(x, int | float):
+        return _unlike(c, y)
+
+    def combine(p, tensors, table):
+        scale, signs = _alike(p, tensors), [t.sign or {} for t in tensors]
+        if not odd_in_first:
+            p.sign.demand(plus(signs[0], signs[1], -1))
+        return scale, signs[0]
+
+    return pointwise(c.pass_, [x, y], combine)
+
+
+@rule("aten::xlogy")
+def xlogy(c: Context, x, y):
+    if isinstance(y, int | float):
+        return x
+    if isinstance(x, int | float):
+        return _unlike(c, y)
+    return multiply(c.pass_, x, elementwise(c.pass_, y, None, None))
 
 
 @rule("aten::eq", "aten::ne", "aten::lt", "aten::le", "aten::gt", "aten::ge")
@@ -152,7 +197,9 @@ def clamp(c: Context, x, low=None, high=None, **options):
         low, high = None, low
     if name == "aten::hardtanh":
         low, high = (-1.0 if low is None else low), (1.0 if high is None else high)
-    numbers = [n for n in (low, high) if n is not None]
+    numbers: list[Any] = [n for n in (low, high) if n is not None]
+    if not any(isinstance(n, int | float) for n in numbers):
+        return pointwise(c.pass_, [x, *numbers], _ordered)
     if not all(isinstance(n, int | float) for n in numbers):
         return _unlike(c, x, low, high)
     if all(n == 0 for n in numbers):

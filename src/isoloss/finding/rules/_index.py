@@ -1,14 +1,17 @@
 """Looking up rows: embeddings and advanced indexing."""
 
 from isoloss.finding._abstract import Misfit
+from isoloss.finding._calculus import freeze
 from isoloss.finding._shape import drop, told_apart, unsqueeze, view
 from isoloss.finding.rules._registry import Context, rule
 from isoloss.finding.rules._spatial import chosen
 
 
-def looked_up(c: Context, x, axis: int, rank: int):
+def looked_up(c: Context, x, axis: int, rank: int, *values):
     """Axis replaced by `rank` axes of data: which index is read where is not for a group to change."""
     p = c.pass_
+    for value in values:
+        freeze(p, value, "it says which indices are read")
     sizes = c.shape[axis : axis + rank]
     total = 1
     for n in sizes:
@@ -19,7 +22,7 @@ def looked_up(c: Context, x, axis: int, rank: int):
 
 @rule("aten::embedding")
 def embedding(c: Context, weight, indices, *_args):
-    return looked_up(c, weight, 0, len(indices.shape))
+    return looked_up(c, weight, 0, len(indices.shape), indices)
 
 
 @rule("aten::index_select")
@@ -27,7 +30,7 @@ def index_select(c: Context, x, dim, index):
     known = c.constant(2)
     if known is not None:
         return chosen(c.pass_, x, dim % len(x.shape), known.tolist())
-    return looked_up(c, x, dim % len(x.shape), 1)
+    return looked_up(c, x, dim % len(x.shape), 1, index)
 
 
 @rule("aten::index", "aten::_unsafe_index")
@@ -48,12 +51,13 @@ def index(c: Context, x, indices):
     for axis in reversed(found[1:]):
         x = drop(p, x, axis)
     rank = max(len(v.shape) for v in values)
-    return looked_up(c, x, first, rank)
+    return looked_up(c, x, first, rank, *(indices[i] for i in found))
 
 
 @rule("aten::gather", "aten::take_along_dim")
 def gather(c: Context, x, dim, index, **_options):
     p = c.pass_
+    freeze(p, index, "it says which indices are read")
     for axis in range(len(x.shape)):
         x = told_apart(p, x, axis, c.shape[axis])
     return x

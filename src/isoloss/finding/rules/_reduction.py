@@ -26,8 +26,25 @@ def extremum(c: Context, x, dim=None, keepdim=False, **_options):
         from isoloss.finding.rules._elementwise import extremum
 
         return extremum(c, x, dim)
-    y = reduce(c.pass_, x, dims_of(x, dim), keepdim, "max")
-    return [y, c.pass_.data((*c.key, "indices"), c.shapes[1])] if len(c.shapes) > 1 else y
+    dims = dims_of(x, dim)
+    if len(c.shapes) == 1:
+        return reduce(c.pass_, x, dims, keepdim, "max")
+    x = ordered(c, x, dims)
+    y = reduce(c.pass_, x, dims, keepdim, "max")
+    return [y, positions(c, y)]
+
+
+def ordered(c: Context, x, dims):
+    """What is to be compared along axes; if the places are asked for too, the indices of these axes have names."""
+    if len(c.used) > 1 and c.used[1]:
+        for d in dims:
+            x = told_apart(c.pass_, x, d, x.shape[d])
+    return x
+
+
+def positions(c: Context, y):
+    """Indices of extrema, along the axes that the extrema y have: those move with them, and no scale matters."""
+    return elementwise(c.pass_, y, 0, None)
 
 
 @rule("aten::linalg_vector_norm", "aten::norm")
@@ -51,8 +68,9 @@ def sort(c: Context, x, *args, **_options):
     p, name = c.pass_, c.call.op._schema.name
     dim = args[1] if name == "aten::topk" and len(args) > 1 else next((a for a in args if type(a) is int), -1)
     axis = (-1 if name == "aten::topk" and len(args) < 2 else dim) % len(x.shape)
+    x = ordered(c, x, [axis])
     y = told_apart(p, reduce(p, x, [axis], True, "max"), axis, c.shape[axis])
-    return [y, p.data((*c.key, "indices"), c.shapes[1])] if len(c.shapes) > 1 else y
+    return [y, positions(c, y)] if len(c.shapes) > 1 else y
 
 
 @rule("aten::logsumexp")
@@ -73,4 +91,7 @@ def cumsum(c: Context, x, dim, **_options):
 
 @rule("aten::argmax", "aten::argmin")
 def argmax(c: Context, x, dim=None, keepdim=False):
-    return reduce(c.pass_, elementwise(c.pass_, x, 0, None), dims_of(x, dim), keepdim)
+    p, dims = c.pass_, dims_of(x, dim)
+    for d in dims:
+        x = told_apart(p, x, d, x.shape[d])
+    return positions(c, reduce(p, x, dims, keepdim, "max"))

@@ -21,11 +21,13 @@ class Context:
         pass_: The pass, for equations and new factors.
         call: The recorded op, with shapes and constants.
         shapes: Shapes of its outputs.
+        used: Which of them something reads.
     """
 
     pass_: Pass
     call: Call
     shapes: tuple[tuple[int, ...], ...]
+    used: tuple[bool, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:

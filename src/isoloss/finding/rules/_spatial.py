@@ -30,7 +30,8 @@ def chosen(p: Pass, t: Abstract, axis: int, indices: list[int]) -> Abstract:
 def _pool(dims: int, linear: bool):
     def apply(c: Context, x, *_args, **_options):
         y = resampled(c, x if linear else elementwise(c.pass_, x, 1, None), dims)
-        return [y, c.pass_.data((*c.key, "indices"), c.shapes[1])] if len(c.shapes) > 1 else y
+        # The indices name places of a channel, and move with it.
+        return [y, elementwise(c.pass_, y, 0, None)] if len(c.shapes) > 1 else y
 
     return apply
 
