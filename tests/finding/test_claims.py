@@ -38,7 +38,7 @@ SAMPLES: dict[str, list[Callable]] = {
         lambda h, k: torch.div(h, k, rounding_mode="trunc"),
     ],
     "addcmul": [lambda h, k: torch.addcmul(h, k, k), lambda h, k: torch.addcmul(h, h, k, value=0.5)],
-    "addcdiv": [lambda h, k: torch.addcdiv(h, h, k), lambda h, k: torch.addcdiv(h, k, k)],
+    "addcdiv": [lambda h, k: torch.addcdiv(h, h, k), lambda h, k: torch.addcdiv(h, k * k, k)],
     "lerp": [lambda h, k: torch.lerp(h, k, 0.3)],
     "pow": [
         *(lambda h, n=n: h**n for n in (2, 3, 4, -1, -2)),

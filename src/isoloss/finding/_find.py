@@ -78,6 +78,23 @@ def find(
     ):
         if value not in allowed:
             raise ValueError(f"find: {option} must be {allowed[0]!r} or {allowed[1]!r}; got {value!r}.")
+    with without_trace(model):  # hooks and closures of the copy reach the model itself
+        found, notes = _search(model, args, kwargs, verify, statistics, frozen, branches, seed)
+    for note in notes:
+        log.info("left out: %s", note)
+    return Symmetries(found, model, notes)
+
+
+def _search(
+    model: nn.Module,
+    args: tuple,
+    kwargs: dict[str, Any],
+    verify: str | bool,
+    statistics: str,
+    frozen: str,
+    branches: str,
+    seed: int,
+) -> tuple[list[Symmetry], list[str]]:
     with settings():
         twin = _copied(model)
         args, kwargs = tree_map(_double, (args, kwargs))
@@ -101,9 +118,13 @@ def find(
     found = solution.symmetries()
     guesses = [phase for _, phase in with_phases(found)]
     if not tape_branches:
-        shifts, note = translations(solution, verifier)
+        shifts, flat, note = translations(solution, verifier)
+        # What the outputs depend on by jumps only, as on the weights of a router, has no gradient either.
+        unseen = {x.name for x in flat if not verifier.sees(x.name, x.block)}
+        unseen |= {x.name for x in solution.leaves if x.index in solution.held}
         guesses += shifts
-        notes += note
+        notes += note + _unseen(unseen)
+        found, guesses = _apart_from(unseen, found), _apart_from(unseen | {x.name for x in flat}, guesses)
     likely = verifier.elsewhere(guesses)
     halves = {id(half) for half, phase in with_phases(found) if any(_same(phase, s) for s in likely)}
     found = [s for s in found if id(s) not in halves]
@@ -123,9 +144,28 @@ def find(
         if verify == "full":
             found, vacuous = _controlled(verifier, found)
             notes += vacuous
-    for note in notes:
-        log.info("left out: %s", note)
-    return Symmetries(found, model, notes)
+    return found, notes
+
+
+def _unseen(names: set[str]) -> list[str]:
+    """One note a module."""
+    by_module: dict[str, list[str]] = {}
+    for name in sorted(names):
+        by_module.setdefault(name.rpartition(".")[0], []).append(name)
+    return [
+        f"{path or 'the model itself'}: with these example inputs the outputs do not depend on {', '.join(some)}, "
+        "so that what moves this module is left out; longer or larger examples may show more"
+        for path, some in by_module.items()
+    ]
+
+
+def _apart_from(unseen: set[str], symmetries: list[Symmetry]) -> list[Symmetry]:
+    """Those that move nothing of the modules that have weights which the example inputs do not reach.
+
+    A recurrent net on one step, or attention to one token: what holds for them does not hold in general.
+    """
+    modules = {name.rpartition(".")[0] for name in unseen}
+    return [s for s in symmetries if not any(n.rpartition(".")[0] in modules for n in s.parameters)]
 
 
 def _same(a: Symmetry, b: Symmetry) -> bool:
@@ -210,7 +250,8 @@ def _check_views(model: nn.Module, places: list[tuple[int, int, str]]) -> None:
                     continue
                 start, end = _memory(t)
                 owner = next((n for a, b, n in places if start < b and a < end), None)
-                if owner is not None:
+                # Of legacy spectral_norm, until the first pass.
+                if owner is not None and owner.rpartition(".")[2] != f"{key}_orig":
                     raise ValueError(
                         f"find: no other tensor may share memory with a parameter; got {path or 'the model'}.{key}, "
                         f"which is a view of {owner}; compute it in forward."

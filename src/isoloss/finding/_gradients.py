@@ -114,7 +114,7 @@ def random_gradients(verifier: Verifier, visit: Visit) -> bool:
                 total = total + (kept * torch.randn(t.shape, dtype=t.dtype, device=t.device)).sum()
             if not isinstance(total, Tensor) or not bool(total.isfinite()):
                 return False
-        total.backward()
+            total.backward()
     finally:
         for h in hooks:
             h.remove()

@@ -80,16 +80,20 @@ class Column:
             yield Shift(leaf.name, leaf.block, equation, passed, _plain(own * factor))
 
 
-def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry], list[str]]:
-    """All translations of the catalogue, and a note if they could not be searched for.
+def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry], list[Leaf], list[str]]:
+    """All translations of the catalogue, and what was learned on the way.
 
     Args:
         solution: Spaces and parameter blocks.
         verifier: The copy of the model, which is moved to other points on the way.
+
+    Returns:
+        The translations; blocks of weights that no gradient sees; and a note if there was
+        nothing to search with.
     """
     catalogue = _Columns(solution)
     columns = list(catalogue.all())
-    blocks = [x for x in catalogue.leaves if len(x.cells) > 1 or x.index in solution.p.gains]
+    blocks = [x for x in catalogue.leaves if len(x.cells) > 1 or (x.cells and x.index in solution.p.gains)]
     unseen = {x.index for x in blocks}
     groups: dict[Key, list[int]] = {}
     for i, column in enumerate(columns):
@@ -105,16 +109,19 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
         try:
             draw = _drawn(columns, verifier)
             if draw is None:
-                return [], ["translations: they are found from gradients, and those are not finite"]
+                return [], [], ["translations: they are found from gradients, and those are not finite"]
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return [], [f"translations: they are found from gradients, and the model has none ({reason})"]
+            return (
+                [],
+                [],
+                [f"translations: they are found from gradients, and the model has none ({reason})"],
+            )
         finally:
             verifier.return_to_examples()
         rows.append(draw.values)
         invisible &= draw.invisible()
         unseen &= draw.unseen(blocks)
-    print("UNSEEN", [(x.name, x.block.start) for x in blocks if x.index in unseen], "HELD", [(x.name, x.block.start) for x in solution.leaves if x.index in solution.held])
     hidden = set(invisible)
     # In training, running statistics do not enter the outputs; that is no symmetry of the network.
     buffers = {n for n, _ in verifier.twin.named_buffers()}
@@ -138,7 +145,7 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
             found.append(_symmetry(columns, named))
             if all(columns[i].whole for i in named):
                 direct.append({columns[i].leaf.index: c for i, c in named.items()})
-    return found, []
+    return found, [x for x in blocks if x.index in unseen], []
 
 
 def _drawn(columns: list[Column], verifier: Verifier) -> Draw | None:

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_map
 
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._world import Float64World, settings, without_trace
-from isoloss.groups import Permutation, SignFlip
-from isoloss.symmetry import Symmetry
+from isoloss.groups import Permutation, SignFlip, Translation
+from isoloss.symmetry import Block, Symmetry
 
 # Float64 carries 16 digits; a forward pass and a well-conditioned element lose at most six of them.
 TOLERANCE = 1e-10
@@ -27,8 +27,9 @@ SCALES = (3.0, 0.3, 10.0, 30.0, 300.0)
 # How differently other inputs are drawn, see `redrawn`; the first that the model can take is used.
 BOLDNESS = (2, 1, 0)
 POOL = 1_000_003
-# So many points are tried before a slot is said to be idle.
+# So many points are tried before a slot is said to be idle, and a weight to be out of reach.
 ATTEMPTS = 12
+FEW = 3
 # So many forward passes at the most check all the symmetries of a model of at most so many parameters, several at
 # once if need be.
 ROUNDS = ((1_000_000, 64), (50_000_000, 4), (float("inf"), 2))
@@ -68,6 +69,7 @@ class Verifier:
         self._sizes = {n: _rms(home[n]) for n in tensors}
         self._references: dict[bool, list[Tensor]] = {}
         self._pool: Tensor | None = None
+        self._scale = 1.0
         self._wander = wander
         # The seed of the point where the copy is; None is home.
         self._point: int | None = None
@@ -125,6 +127,7 @@ class Verifier:
         Args:
             scale: So many times as large as the examples.
         """
+        self._scale = max(1.0, scale)
         for boldness in BOLDNESS if self._wander else ():
             self.args, self.kwargs = tree_map(
                 lambda x, b=boldness: redrawn(x, scale, b, self.random),
@@ -142,7 +145,7 @@ class Verifier:
 
     def return_to_examples(self) -> None:
         """Take the example inputs again."""
-        self.args, self.kwargs = self._examples, self._named_examples
+        self.args, self.kwargs, self._scale = self._examples, self._named_examples, 1.0
         self._references.clear()
 
     def elsewhere(self, symmetries: Sequence[Symmetry], scales: Sequence[float] = SCALES) -> list[Symmetry]:
@@ -262,7 +265,9 @@ class Verifier:
 
     def _element(self, symmetry: Symmetry) -> Tensor:
         """A random element; of a finite group one that is nowhere the identity, for that would show nothing."""
-        g = symmetry.sample(0.3, self.random, dtype=torch.float64)
+        # A short shift would seldom be seen by what jumps at regular distances.
+        size = 0.3 * self._scale if isinstance(symmetry.group, Translation) else 0.3
+        g = symmetry.sample(size, self.random, dtype=torch.float64)
         if isinstance(symmetry.group, Permutation):
             # The cycle through all indices, in the order that was drawn.
             return torch.empty_like(g).scatter_(-1, g, g.roll(-1, -1))
@@ -276,6 +281,26 @@ class Verifier:
             return self.shaken(symmetry)
         rest = replace(symmetry, slots=slots[:i] + slots[i + 1 :])
         return self.change(rest.parameters, lambda: rest.act_(g, self.tensors), not symmetry.exact)
+
+    def sees(self, name: str, block: Block) -> bool:
+        """Whether the outputs depend on a block, here or at one of a few other points, smoothly or not."""
+
+        def move() -> None:
+            t = block.view(self.tensors[name])
+            t.add_(
+                torch.randn(t.shape, generator=self.random, dtype=t.dtype).to(t.device), alpha=_rms(t) + 0.1
+            )
+
+        try:
+            for attempt in range(FEW):
+                if attempt:
+                    self.perturb()
+                    self.vary()
+                if self.change([name], move) > BROKEN:
+                    return True
+            return False
+        finally:
+            self.return_to_examples()
 
     def shaken(self, symmetry: Symmetry) -> float:
         """How much the outputs change when the blocks of a symmetry move at random instead."""

@@ -115,14 +115,10 @@ def settings():
             torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _version(x: Tensor) -> int | None:
-    return None if x.is_inference() else x._version
-
-
 @contextmanager
-def without_trace(twin: nn.Module):
-    """Whatever a pass does to buffers and to plain attributes, caches among them, is undone at the end."""
-    tensors: list[tuple[Tensor, Tensor, int | None]] = []
+def without_trace(module: nn.Module):
+    """Whatever is done to buffers and to plain attributes, caches among them, is undone at the end."""
+    tensors: list[tuple[Tensor, Tensor]] = []
     containers: list[tuple[Any, Any]] = []
     seen: set[int] = set()
 
@@ -131,7 +127,7 @@ def without_trace(twin: nn.Module):
             return
         seen.add(id(x))
         if isinstance(x, Tensor):
-            tensors.append((x, x.detach().clone(), _version(x)))
+            tensors.append((x, x.detach().clone()))
         elif isinstance(x, dict):
             containers.append((x, dict(x)))
             for value in x.values():
@@ -143,8 +139,8 @@ def without_trace(twin: nn.Module):
         elif isinstance(x, set):
             containers.append((x, set(x)))
 
-    for module in twin.modules():
-        attributes = vars(module)
+    for part in module.modules():
+        attributes = vars(part)
         containers.append((attributes, dict(attributes)))
         for key, value in attributes.items():
             if key not in ("_parameters", "_modules"):
@@ -159,8 +155,8 @@ def without_trace(twin: nn.Module):
                 x.clear()
                 x.update(before)
         with torch.no_grad():
-            for x, before, version in tensors:
-                if version is None or _version(x) != version:
+            for x, before in tensors:
+                if not torch.equal(x, before):
                     x.copy_(before)
 
 
