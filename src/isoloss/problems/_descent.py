@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from isoloss.problems._numbers import beside
 from isoloss.problems._problem import Problem
 from isoloss.problems._teleports import Teleporter, squared_gradient
 
@@ -69,7 +70,7 @@ def descend(
     if jumps and teleport is None:
         raise ValueError(f"descend: jumps need a teleport; got jumps {sorted(jumps)}, None. Pass Ascent() or another.")
     slope = grad(lambda w: problem(w).sum())
-    rate = torch.as_tensor(lr).to(start).unsqueeze(-1)
+    rate = beside(lr, start).unsqueeze(-1)
     w, points, departures = start, [], []
     for step in range(steps):
         if step in jumps and teleport is not None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.problems._checks import holds
+from isoloss.problems._numbers import beside
 from isoloss.problems._sum_of_squares import SumOfSquares
 
 
@@ -50,4 +51,4 @@ class Ellipse(SumOfSquares):
         return torch.stack(torch.broadcast_tensors(u[..., 0], u[..., 1] / self._root(u)), -1)
 
     def _root(self, like: Tensor) -> Tensor:
-        return torch.as_tensor(self.a).to(like).sqrt()
+        return beside(self.a, like).sqrt()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.problems._checks import holds
+from isoloss.problems._numbers import beside, solve, times
 from isoloss.problems._sum_of_squares import SumOfSquares
 
 
@@ -65,8 +66,8 @@ class GeneralizedBooth(SumOfSquares):
 
     def residual(self, w: Tensor) -> Tensor:
         """A w + b."""
-        return (self.matrix.to(w) @ w.unsqueeze(-1)).squeeze(-1) + torch.as_tensor(self.shift).to(w)
+        return times(self.matrix.to(w), w) + beside(self.shift, w)
 
     def point(self, u: Tensor) -> Tensor:
         """A^{-1} (u - b)."""
-        return torch.linalg.solve(self.matrix.to(u), (u - torch.as_tensor(self.shift).to(u)).unsqueeze(-1)).squeeze(-1)
+        return solve(self.matrix.to(u), u - beside(self.shift, u))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.problems._checks import holds
+from isoloss.problems._numbers import beside
 from isoloss.problems._sum_of_squares import SumOfSquares
 
 
@@ -80,7 +81,7 @@ class GeneralizedRosenbrock(SumOfSquares):
         return torch.stack(torch.broadcast_tensors(x, (u - d) / c), -1)
 
     def _at(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        a, b, c, d = (torch.as_tensor(part).to(x) for part in (self.a, self.b, self.c, self.d))
+        a, b, c, d = (beside(part, x) for part in (self.a, self.b, self.c, self.d))
         return a, b, _polynomial(c, x), _polynomial(d, x)
 
 

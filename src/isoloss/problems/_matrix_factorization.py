@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isoloss.groups import GeneralLinear
 from isoloss.problems._checks import check_last_axis
+from isoloss.problems._numbers import right_quotient
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ class MatrixFactorization:
             )
         left, right = self.split(w)
         g = g.to(w)
-        return self.join(*_same_batch(torch.linalg.solve(g, left, left=False), g @ right))
+        return self.join(*_same_batch(right_quotient(left, g), g @ right))
 
 
 def _same_batch(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

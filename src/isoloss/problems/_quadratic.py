@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from isoloss.problems._checks import holds
+from isoloss.problems._numbers import times
 from isoloss.problems._sum_of_squares import SumOfSquares
 
 
@@ -73,5 +74,4 @@ class QuadraticForm(SumOfSquares):
 
     def _times(self, f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         values, vectors = (part.to(x) for part in self.spectrum)
-        inner = f(values) * (vectors.mT @ x.unsqueeze(-1)).squeeze(-1)
-        return (vectors @ inner.unsqueeze(-1)).squeeze(-1)
+        return times(vectors, f(values) * times(vectors.mT, x))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isoloss.groups import Orthogonal
 from isoloss.problems._checks import check_last_axis
+from isoloss.problems._numbers import times
 
 
 class SumOfSquares(ABC):
@@ -66,4 +67,4 @@ class SumOfSquares(ABC):
                 f"{type(self).__name__}.act: elements must have shape (*batch, {self.size}, {self.size}); got "
                 f"{tuple(g.shape)}. Draw them from `group`, or use `element`."
             )
-        return self.point((g.to(w) @ self.residual(w).unsqueeze(-1)).squeeze(-1))
+        return self.point(times(g.to(w), self.residual(w)))

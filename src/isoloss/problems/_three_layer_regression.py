@@ -10,6 +10,7 @@ from torch.nn.functional import leaky_relu
 
 from isoloss.groups import GeneralLinear
 from isoloss.problems._checks import check_last_axis
+from isoloss.problems._numbers import right_quotient
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ class ThreeLayerRegression:
         z = incoming @ inner
         moved = self._deactivate(g @ self._activate(z))
         weights[self.layer - 1] = incoming + (moved - z) @ torch.linalg.pinv(inner)
-        weights[self.layer] = torch.linalg.solve(g, outgoing, left=False)
+        weights[self.layer] = right_quotient(outgoing, g)
         batch = torch.broadcast_shapes(*(weight.shape[:-2] for weight in weights))
         return self.join([weight.expand(*batch, *weight.shape[-2:]) for weight in weights])
 
