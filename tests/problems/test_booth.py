@@ -41,7 +41,9 @@ def test_a_family_built_inside_vmap_is_the_batch_of_its_members():
 
 def test_a_seed_gives_a_family():
     families = [GeneralizedBooth.sample((3,), generator=torch.Generator().manual_seed(s)) for s in (0, 0, 1)]
-    assert (families[0].matrix == families[1].matrix).all() and (families[0].matrix != families[2].matrix).any()
+    assert (families[0].matrix == families[1].matrix).all() and (
+        families[0].matrix != families[2].matrix
+    ).any()
 
 
 def test_a_singular_matrix_is_refused():

@@ -40,7 +40,14 @@ def test_without_jumps_it_is_torch_sgd_bit_for_bit():
 
 
 def test_what_is_recorded_is_what_is_there():
-    run = descend(Rosenbrock(), START.expand(3, 2) / 5, lr=1e-4, steps=6, jumps={2, 4}, teleport=SteepestRotation(64, 20))
+    run = descend(
+        Rosenbrock(),
+        START.expand(3, 2) / 5,
+        lr=1e-4,
+        steps=6,
+        jumps={2, 4},
+        teleport=SteepestRotation(64, 20),
+    )
     assert run.points.shape == (7, 3, 2) and run.losses.shape == (7, 3) and run.jumps == (2, 4)
     assert_close(run.losses, Rosenbrock()(run.points))
     assert_close(run.squared_gradients, squared_gradient(Rosenbrock(), run.points))

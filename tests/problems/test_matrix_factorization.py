@@ -55,7 +55,9 @@ def test_an_ascent_over_the_group_raises_the_gradient_and_keeps_the_value():
 
 
 def test_what_is_no_matrix_is_refused():
-    with pytest.raises(ValueError, match=r"target must be a matrix and the rank at least 1; got shape \(3,\) and rank 2"):
+    with pytest.raises(
+        ValueError, match=r"target must be a matrix and the rank at least 1; got shape \(3,\) and rank 2"
+    ):
         MatrixFactorization(torch.ones(3))
     with pytest.raises(ValueError, match="rank 0"):
         MatrixFactorization(rank=0)

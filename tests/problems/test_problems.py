@@ -11,7 +11,9 @@ from isoloss.problems import PROBLEMS, Problem, element
 from laws import condition
 
 EPS = torch.finfo(torch.float64).eps
-every_problem = pytest.mark.parametrize("problem", [pytest.param(p(), id=name) for name, p in PROBLEMS.items()])
+every_problem = pytest.mark.parametrize(
+    "problem", [pytest.param(p(), id=name) for name, p in PROBLEMS.items()]
+)
 
 
 def points(problem, batch=(7,), dtype=torch.float64):

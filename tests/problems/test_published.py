@@ -49,7 +49,11 @@ def test_no_jump_changes_the_loss(rosenbrock, booth):
         before = problem(run.departures)
         # A point is known to eps of the terms it is made of, the value to the gradient times that.
         size = 1 + landed.norm(dim=-1) ** 2 + run.departures.norm(dim=-1) ** 2
-        bound = 64 * torch.finfo(torch.float64).eps * (size * run.squared_gradients[list(run.jumps)].sqrt() + before)
+        bound = (
+            64
+            * torch.finfo(torch.float64).eps
+            * (size * run.squared_gradients[list(run.jumps)].sqrt() + before)
+        )
         assert ((run.changes * before).abs() <= bound).all()
 
 
@@ -72,7 +76,9 @@ def test_on_rosenbrock_the_published_rate_turns_through_many_circles():
     one, two = angle(0), angle(1)
     turned = torch.linalg.matrix_norm(one - two)
     assert turned.median() > 0.5  # as far as two random rotations are from each other
-    gain_of_one = [ROSENBROCK.teleported(100, teleport=Ascent(k, 1e-6)).losses[-2].nanmedian() for k in (0, 9)]
+    gain_of_one = [
+        ROSENBROCK.teleported(100, teleport=Ascent(k, 1e-6)).losses[-2].nanmedian() for k in (0, 9)
+    ]
     assert gain_of_one[1] < 10 * gain_of_one[0]
 
 

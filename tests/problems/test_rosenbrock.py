@@ -10,7 +10,9 @@ from isoloss.problems import GeneralizedRosenbrock, Rosenbrock
 def test_it_is_equation_4_3():
     x, y = torch.randn(2, 50, dtype=torch.float64)
     # Some ten roundings of terms as large as the value.
-    assert_close(Rosenbrock()(torch.stack([x, y], -1)), 100 * (x**2 - y) ** 2 + (x - 1) ** 2, rtol=1e-12, atol=0)
+    assert_close(
+        Rosenbrock()(torch.stack([x, y], -1)), 100 * (x**2 - y) ** 2 + (x - 1) ** 2, rtol=1e-12, atol=0
+    )
 
 
 def test_exact_values():

@@ -37,7 +37,9 @@ def test_each_layer_has_its_group(layer):
     problem, w = ThreeLayerRegression.published(layer=layer)
     g, h = problem.group.sample((2, 5), scale=0.3, dtype=torch.float64)
     moved = problem.act(g, w)
-    changed = [(a != b).flatten(1).any(1).all() for a, b in zip(problem.split(moved), problem.split(w), strict=True)]
+    changed = [
+        (a != b).flatten(1).any(1).all() for a, b in zip(problem.split(moved), problem.split(w), strict=True)
+    ]
     assert changed == [layer == 1, True, layer == 2]
     # Pre-activations of 4 samples through a pseudo-inverse: eps times the condition number of the hidden layer.
     inner = problem.data if layer == 1 else leaky_relu(problem.split(w)[0] @ problem.data, 0.1)
@@ -74,7 +76,9 @@ def test_a_seed_gives_a_problem():
 
 
 def test_more_samples_than_width_are_refused():
-    with pytest.raises(ValueError, match="no more samples than inputs or hidden units; got 6 samples, 6 targets, 5 inputs"):
+    with pytest.raises(
+        ValueError, match="no more samples than inputs or hidden units; got 6 samples, 6 targets, 5 inputs"
+    ):
         ThreeLayerRegression(torch.rand(5, 6), torch.rand(8, 6))
     with pytest.raises(ValueError, match="layer must be 1 or 2 and slope positive; got 3"):
         ThreeLayerRegression(layer=3)

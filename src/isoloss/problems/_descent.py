@@ -68,7 +68,9 @@ def descend(
         2022 paper, Algorithm 1; dissertation, Section 4.3.
     """
     if jumps and teleport is None:
-        raise ValueError(f"descend: jumps need a teleport; got jumps {sorted(jumps)}, None. Pass Ascent() or another.")
+        raise ValueError(
+            f"descend: jumps need a teleport; got jumps {sorted(jumps)}, None. Pass Ascent() or another."
+        )
     slope = grad(lambda w: problem(w).sum())
     rate = beside(lr, start).unsqueeze(-1)
     w, points, departures = start, [], []

@@ -54,7 +54,9 @@ class GeneralizedBooth(SumOfSquares):
             )
 
     @classmethod
-    def sample(cls, batch: tuple[int, ...] = (), *, generator: torch.Generator | None = None) -> "GeneralizedBooth":
+    def sample(
+        cls, batch: tuple[int, ...] = (), *, generator: torch.Generator | None = None
+    ) -> "GeneralizedBooth":
         """Draw members of Figure 4: every entry of A (2 x 2) and b standard normal."""
         draw = torch.randn(*batch, 2, 3, generator=generator, dtype=torch.float64)
         return cls(draw[..., :2], draw[..., 2])

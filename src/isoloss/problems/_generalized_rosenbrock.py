@@ -43,11 +43,8 @@ class GeneralizedRosenbrock(SumOfSquares):
     d: tuple[float, ...] | Tensor = (0.0, 0.0, 0.4)
 
     def __post_init__(self) -> None:
-        for name in ("a", "b", "c", "d"):
-            value = getattr(self, name)
-            if not isinstance(value, Tensor):
-                object.__setattr__(self, name, torch.tensor(value, dtype=torch.float64))
-        if not holds(torch.as_tensor(self.a) != 0) or (self.c.shape[-1] == 1 and not holds(self.c != 0)):  # pyright: ignore
+        a, c = torch.as_tensor(self.a), torch.as_tensor(self.c)
+        if not holds(a != 0) or (c.shape[-1] == 1 and not holds(c != 0)):
             raise ValueError(
                 f"GeneralizedRosenbrock: a and c must not be 0; got a = {self.a}, c = {self.c}. "
                 "Only then is the change of variables invertible."
@@ -81,13 +78,12 @@ class GeneralizedRosenbrock(SumOfSquares):
         return torch.stack(torch.broadcast_tensors(x, (u - d) / c), -1)
 
     def _at(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        a, b, c, d = (beside(part, x) for part in (self.a, self.b, self.c, self.d))
-        return a, b, _polynomial(c, x), _polynomial(d, x)
+        return beside(self.a, x), beside(self.b, x), _polynomial(self.c, x), _polynomial(self.d, x)
 
 
-def _polynomial(coefficients: Tensor, x: Tensor) -> Tensor:
+def _polynomial(coefficients: tuple[float, ...] | Tensor, x: Tensor) -> Tensor:
     """Horner's rule."""
     value = torch.zeros_like(x)
-    for coefficient in coefficients.unbind(-1)[::-1]:
+    for coefficient in beside(coefficients, x).unbind(-1)[::-1]:
         value = value * x + coefficient
     return value

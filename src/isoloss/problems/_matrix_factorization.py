@@ -29,18 +29,20 @@ class MatrixFactorization:
         ValueError: If Y is no matrix or the rank is below 1.
 
     References:
-        2022 paper, Section 7; dissertation, Section 4.7. Differs: there (U g, g^{-1} V), which is an action from the right.
+        2022 paper, Section 7; dissertation, Section 4.7. Differs: there (U g, g^{-1} V), an action from the right.
     """
 
     name: ClassVar[str] = "matrix-factorization"
-    target: Tensor = field(default_factory=lambda: torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64))
+    target: Tensor = field(
+        default_factory=lambda: torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=torch.float64)
+    )
     rank: int = 2
 
     def __post_init__(self) -> None:
         if self.target.dim() < 2 or self.rank < 1:
             raise ValueError(
-                f"MatrixFactorization: the target must be a matrix and the rank at least 1; got shape {tuple(self.target.shape)} "
-                f"and rank {self.rank}. Pass (*parameters, m, n)."
+                f"MatrixFactorization: the target must be a matrix and the rank at least 1; got shape "
+                f"{tuple(self.target.shape)} and rank {self.rank}. Pass (*parameters, m, n)."
             )
 
     @property

@@ -19,7 +19,7 @@ class ProblemModule(nn.Module):
         >>> optimizer = torch.optim.SGD(module.parameters(), lr=0.08)
         >>> module().backward(); optimizer.step()
         >>> module.w.data
-        tensor([3.6000, 1.2000])
+        tensor([ 6.9200, -1.1600])
 
     Args:
         problem: The function.

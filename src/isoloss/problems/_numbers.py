@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 
-def beside(value: float | Tensor, w: Tensor) -> Tensor:
-    """The value with the dtype and device of w. A plain ``as_tensor`` would round a number to float32 on the way."""
+def beside(value: float | tuple[float, ...] | Tensor, w: Tensor) -> Tensor:
+    """Give the value the dtype and device of w. A plain ``as_tensor`` would round a number to float32 on the way."""
     return torch.as_tensor(value, dtype=w.dtype, device=w.device)
 
 

@@ -39,7 +39,12 @@ class Run:
         return descend(self.problem, start, lr=self.lr, steps=self.steps)
 
     def teleported(
-        self, seeds: int = 100, *, seed: int = 0, teleport: Teleporter | None = None, dtype: torch.dtype = torch.float64
+        self,
+        seeds: int = 100,
+        *,
+        seed: int = 0,
+        teleport: Teleporter | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> Trajectory:
         """Many runs at once, that differ in the random start of their teleports.
 
@@ -63,7 +68,12 @@ class Run:
 # The published code takes 10 gradients per teleport but returns the element it had before the last step: 9 steps
 # count. "Every 100 steps" is before steps 99, 199, ...; "before epoch 5" is before the fifth step.
 ROSENBROCK = Run(
-    Rosenbrock(), (-1.0, -1.0), lr=1e-3, steps=1000, jumps=range(99, 1000, 100), teleport=Ascent(9, 0.1, (0.0, pi))
+    Rosenbrock(),
+    (-1.0, -1.0),
+    lr=1e-3,
+    steps=1000,
+    jumps=range(99, 1000, 100),
+    teleport=Ascent(9, 0.1, (0.0, pi)),
 )
 """2022 paper, Figure 2; dissertation, Figures 4.3 and 4.4, upper rows."""
 

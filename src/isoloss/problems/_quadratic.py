@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import log10
 from typing import ClassVar
 
 import torch
@@ -32,26 +33,35 @@ class QuadraticForm(SumOfSquares):
     """
 
     name: ClassVar[str] = "quadratic"
-    matrix: Tensor = field(default_factory=lambda: torch.diag(torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64)))
+    matrix: Tensor = field(
+        default_factory=lambda: torch.diag(torch.tensor([1.0, 4.0, 9.0], dtype=torch.float64))
+    )
 
     def __post_init__(self) -> None:
         a = self.matrix
         if a.dim() < 2 or a.shape[-1] != a.shape[-2]:
-            raise ValueError(f"QuadraticForm: the matrix must be square; got {tuple(a.shape)}. Pass (*parameters, n, n).")
+            raise ValueError(
+                f"QuadraticForm: the matrix must be square; got {tuple(a.shape)}. Pass (*parameters, n, n)."
+            )
         object.__setattr__(self, "matrix", (a + a.mT) / 2)
         if not holds(self.spectrum[0] > 0):
             raise ValueError(
-                f"QuadraticForm: the matrix must be positive definite; got an eigenvalue of {self.spectrum[0].min():.4g}. "
-                "Only then are the level sets ellipsoids, and one orbit each."
+                f"QuadraticForm: the matrix must be positive definite; got an eigenvalue of "
+                f"{self.spectrum[0].min():.4g}. Only then are the level sets ellipsoids, and one orbit each."
             )
 
     @classmethod
     def sample(
-        cls, n: int, batch: tuple[int, ...] = (), *, condition: float = 10.0, generator: torch.Generator | None = None
+        cls,
+        n: int,
+        batch: tuple[int, ...] = (),
+        *,
+        condition: float = 10.0,
+        generator: torch.Generator | None = None,
     ) -> "QuadraticForm":
-        """Draw forms with eigenvalues spread evenly, in the logarithm, from 1 to ``condition``, in random directions."""
+        """Draw forms with eigenvalues from 1 to ``condition``, evenly in the logarithm, and random eigenvectors."""
         q, _ = torch.linalg.qr(torch.randn(*batch, n, n, generator=generator, dtype=torch.float64))
-        values = torch.logspace(0, torch.tensor(condition).log10().item(), n, dtype=torch.float64)
+        values = torch.logspace(0, log10(condition), n, dtype=torch.float64)
         return cls((q * values) @ q.mT)
 
     @property

@@ -32,7 +32,9 @@ class Rosenbrock(SumOfSquares):
 
     def __post_init__(self) -> None:
         if self.pairs < 1:
-            raise ValueError(f"Rosenbrock: pairs must be at least 1; got {self.pairs}. Count pairs of variables.")
+            raise ValueError(
+                f"Rosenbrock: pairs must be at least 1; got {self.pairs}. Count pairs of variables."
+            )
 
     @property
     def size(self) -> int:

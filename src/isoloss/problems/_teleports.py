@@ -17,7 +17,7 @@ Teleporter = Callable[[Problem, Tensor, torch.Generator | None], Tensor]
 
 
 def squared_gradient(problem: Problem, w: Tensor) -> Tensor:
-    r"""The rate of decay :math:`|\nabla L|^2` under gradient flow, at every point: ``(*batch, size)`` to ``(*batch)``."""
+    r"""The squared gradient :math:`|\nabla L|^2` at every point: ``(*batch, size)`` to ``(*batch)``."""
     return grad(lambda w: problem(w).sum())(w).square().sum(-1)
 
 
@@ -79,12 +79,16 @@ class SteepestRotation:
             )
 
         def height(angle: Tensor) -> Tensor:
-            return squared_gradient(problem, problem.act(rotation(angle), w.expand(*angle.shape, w.shape[-1])))
+            return squared_gradient(
+                problem, problem.act(rotation(angle), w.expand(*angle.shape, w.shape[-1]))
+            )
 
         angles = torch.arange(self.grid).to(w) * (2 * pi / self.grid)
         heights = height(angles.view(-1, *(1,) * (w.dim() - 1)).expand(-1, *w.shape[:-1]))
         best = angles[heights.nan_to_num(-torch.inf).argmax(0)]
-        return rotation(_golden(height, best - 2 * pi / self.grid, best + 2 * pi / self.grid, self.refinements))
+        return rotation(
+            _golden(height, best - 2 * pi / self.grid, best + 2 * pi / self.grid, self.refinements)
+        )
 
 
 def _golden(f: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, steps: int) -> Tensor:

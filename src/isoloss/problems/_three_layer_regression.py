@@ -77,7 +77,9 @@ class ThreeLayerRegression:
         return cls._cut(torch.rand(*batch, _ENTRIES, generator=generator, dtype=torch.float64), layer)
 
     @classmethod
-    def published(cls, seeds: Iterable[int] = range(5), *, layer: int = 1) -> tuple["ThreeLayerRegression", Tensor]:
+    def published(
+        cls, seeds: Iterable[int] = range(5), *, layer: int = 1
+    ) -> tuple["ThreeLayerRegression", Tensor]:
         """The draws of the published code, one per seed: seed n gives the numbers of its run n, in float64."""
         numbers = [torch.cat([part.flatten() for part in _draw(n)]) for n in seeds]
         return cls._cut(torch.stack(numbers), layer)
@@ -105,7 +107,9 @@ class ThreeLayerRegression:
     @property
     def minimizer(self) -> Tensor:
         """A point of value 0: the first two layers copy the data, the last solves for the targets."""
-        first, second = (torch.eye(m, k, dtype=self.data.dtype, device=self.data.device) for m, k in self._shapes[:2])
+        first, second = (
+            torch.eye(m, k, dtype=self.data.dtype, device=self.data.device) for m, k in self._shapes[:2]
+        )
         hidden = self._activate(second @ self._activate(first @ self.data))
         last = self.target @ torch.linalg.pinv(hidden)
         batch = last.shape[:-2]

@@ -19,8 +19,8 @@ def sgd_bound(gap: Tensor | float, noise: Tensor | float, beta: float, steps: in
     Plain descent has the same right side, but only for the gradient at :math:`w_t` itself.
 
     The hypotheses in full: every :math:`L(\cdot, \xi)` is beta-smooth and bounded below, the samples are independent,
-    the group keeps the *mean* loss (not that of each sample), and the maximum over the group is attained. We checked
-    the proof of Appendix C.2 line by line and found nothing to add.
+    the group keeps the *mean* loss (not that of each sample), and the maximum over the group is attained. The proof of
+    Appendix C.2 holds as written.
 
     Args:
         gap: :math:`E[L(w_0) - L(w^*)]`.
@@ -101,5 +101,7 @@ def basin_run(
 
 def _horizon(steps: int) -> int:
     if steps < 2:
-        raise ValueError(f"sgd_bound: the theorem divides by sqrt(T - 1); got T = {steps}. Take at least 2 steps.")
+        raise ValueError(
+            f"sgd_bound: the theorem divides by sqrt(T - 1); got T = {steps}. Take at least 2 steps."
+        )
     return steps - 1

@@ -17,7 +17,7 @@ def derivation(field: Field, f: Callable[[Tensor], Tensor]) -> Callable[[Tensor]
 
 
 def bracket(a: Field, b: Field) -> Field:
-    r"""The Lie bracket :math:`[A, B]^i = a^j \partial_j b^i - b^j \partial_j a^i`; 0 if and only if the flows commute."""
+    r"""The Lie bracket :math:`[A, B]^i = a^j \partial_j b^i - b^j \partial_j a^i`; 0 where the flows commute."""
     return lambda w: derivation(a, b)(w) - derivation(b, a)(w)
 
 

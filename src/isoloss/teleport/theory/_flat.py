@@ -8,7 +8,9 @@ from torch import Tensor
 from isoloss.teleport.theory._derivatives import Loss
 
 
-def flatten(loss: Callable[[Mapping[str, Tensor]], Tensor], tensors: Mapping[str, Tensor]) -> tuple[Loss, Tensor]:
+def flatten(
+    loss: Callable[[Mapping[str, Tensor]], Tensor], tensors: Mapping[str, Tensor]
+) -> tuple[Loss, Tensor]:
     """Give a loss of named tensors as a loss of a flat vector, and the vector where they are now.
 
     Args:
@@ -27,6 +29,8 @@ def flatten(loss: Callable[[Mapping[str, Tensor]], Tensor], tensors: Mapping[str
 
     def flat(w: Tensor) -> Tensor:
         parts = w.split(sizes)
-        return loss({name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)})
+        return loss(
+            {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        )
 
     return flat, torch.cat([t.detach().flatten() for t in tensors.values()])

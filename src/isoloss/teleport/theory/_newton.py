@@ -46,12 +46,12 @@ def newton_direction(loss: Loss, w: Tensor) -> Tensor:
 
 
 class NewtonStep(NamedTuple):
-    """One step from a point, in two ways.
+    r"""One step from a point, in two ways.
 
     Attributes:
-        gradient: :math:`w - \\gamma \\nabla L`.
-        newton: :math:`w - \\gamma \\lambda_0 H^{-1} \\nabla L`, the same where the gradient is an eigenvector.
-        eigenvalue: :math:`\\lambda_0`.
+        gradient: :math:`w - \gamma \nabla L`.
+        newton: :math:`w - \gamma \lambda_0 H^{-1} \nabla L`, the same where the gradient is an eigenvector.
+        eigenvalue: :math:`\lambda_0`.
     """
 
     gradient: Tensor
@@ -82,7 +82,12 @@ def dampened_newton_step(loss: Loss, w: Tensor, lr: Tensor | float) -> NewtonSte
 
 
 def newton_bound(
-    distance: Tensor | float, damping: Tensor | float, *, lipschitz: float, convexity: float, smoothness: float
+    distance: Tensor | float,
+    damping: Tensor | float,
+    *,
+    lipschitz: float,
+    convexity: float,
+    smoothness: float,
 ) -> Tensor | float:
     r"""How near to the minimum a dampened Newton step comes, for a strongly convex function.
 

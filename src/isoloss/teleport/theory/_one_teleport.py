@@ -1,6 +1,6 @@
 """Propositions 4.5.14 to 4.5.16: when one teleport is enough for the whole descent, and when that is not known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,12 +18,15 @@ class OneTeleport(NamedTuple):
     Attributes:
         brackets: ([A, R] L)(w) for every field A: 0 for all of them if and only if w is optimal (Prop. 4.5.14).
         derivatives: (R [A, R] L)(w) for every field A, the derivative of the bracket along gradient flow.
+        thirds: Its term with the third derivative, :math:`2 a^T T[p, p]`: at an optimal point, for fields M p, all that
+            is left of it, and twice the expression of Prop. 4.5.16.
         bracket_size: What the terms of each bracket amount to; compare the bracket with eps times that.
         derivative_size: Likewise.
     """
 
     brackets: Tensor
     derivatives: Tensor
+    thirds: Tensor
     bracket_size: Tensor
     derivative_size: Tensor
 
@@ -52,20 +55,21 @@ def one_teleport_is_enough(loss: Loss, w: Tensor, fields: Sequence[Field] | None
     one teleport is said to be enough if :math:`(M p)^T T[p, p] = 0` at all optimal points, that is if
     :math:`T[p, p]` is parallel to p there. Quadratic functions have T = 0.
 
-    **Props. 4.5.15 and 4.5.16 are false as stated.** They ask that wherever the bracket vanishes its derivative along
-    the flow does. But a function of time that vanishes with its derivative at one moment may leave 0, as
-    :math:`t^2` does. Take
+    **Props. 4.5.15 and 4.5.16 are false as stated.** They ask that wherever the brackets vanish their derivatives along
+    the flow do. But a function of time that vanishes with its derivative at one moment may leave 0, as :math:`t^2`
+    does. Take
 
     .. math:: L(x, y) = \tfrac12 x^2 + \tfrac12 y^2 + \tfrac1{12} (y - 1)^4,
 
-    strictly convex, with :math:`[A, R] L = \pm 2\, L_x L_y (y - 1)^2`. On y = 1 the bracket and its derivative vanish, as
-    on the other two lines of optimal points; but the flow leaves y = 1, and is not optimal any more. The conclusion does
-    follow if the condition holds near the optimal points with a bound: for some constant C,
+    strictly convex, with :math:`[A, R] L = \pm 2\, L_x L_y (y - 1)^2`. On y = 1 the bracket and its derivative vanish,
+    as they do on the two other lines of optimal points; but the flow leaves y = 1, and is not optimal any more. The
+    conclusion does follow from a bound instead: for finitely many fields W and some constant C,
 
-    .. math:: |R [A, R] L| \le C \max_{B \in W} |[B, R] L| \quad \text{along the flow,}
+    .. math:: |R [A, R] L| \le C \max_{B \in W} |[B, R] L| \quad \text{along the flow, for every } A \in W,
 
-    by Gronwall's inequality. For the fields M p this is so wherever T[p, p] is parallel to p, not only at optimal points:
-    hence for quadratic functions, and under the condition of Prop. C.4.3. See `misalignment_along_flow` for a direct test.
+    by Gronwall's inequality. For a basis of the fields M p this is so where T[p, p] is parallel to p everywhere, not
+    only at optimal points: for quadratic functions, and under the condition of Prop. C.4.3. To see for oneself, follow
+    the flow with `misalignment_along_flow`.
 
     Args:
         loss: A function of a flat vector, three times differentiable.
@@ -77,28 +81,36 @@ def one_teleport_is_enough(loss: Loss, w: Tensor, fields: Sequence[Field] | None
         Values for each field, ``(fields,)``, or ``(n, n)`` without fields.
 
     References:
-        Dissertation, Definition 4.5.13, Props. 4.5.14 to 4.5.16, eqs. (C.50) to (C.53); 2024 paper, Theorem 3, Props. 4, 11 and 12. Differs:
-        the sign in the middle of eq. (4.53), where R [A, R] L is the derivative along the flow itself.
+        Dissertation, Definition 4.5.13, Props. 4.5.14 to 4.5.16, eqs. (C.50) to (C.53); 2024 paper, Theorem 3, Props. 4,
+        11 and 12. Differs: the sign at the end of eq. (4.53): R [A, R] L is the derivative along the flow.
     """
     p = gradient(loss, w)
     hp = curvature(loss, w, p)
     hhp, tpp = curvature(loss, w, hp), third(loss, w, p, p)
     if fields is None:
-        sizes = p.norm() * hp.norm(), p.norm() * (hhp.norm() + tpp.norm())
-        ones = torch.ones_like(p[:, None] * p)
-        return OneTeleport(-2 * _wedge(hp, p), 2 * _wedge(hhp + tpp, p), 2 * sizes[0] * ones, 2 * sizes[1] * ones)
+        everywhere = torch.ones_like(p[:, None] * p)
+        return OneTeleport(
+            brackets=-2 * _wedge(hp, p),
+            derivatives=2 * _wedge(hhp + tpp, p),
+            thirds=2 * _wedge(tpp, p),
+            bracket_size=2 * p.norm() * hp.norm() * everywhere,
+            derivative_size=2 * p.norm() * (hhp.norm() + tpp.norm()) * everywhere,
+        )
     r = reverse_gradient(loss)
     rows = []
     for field in fields:
-
-        def value(w: Tensor, field: Field = field) -> Tensor:
-            return bracket(field, r)(w) @ grad(loss)(w)
-
-        a, da = field(w).norm(), derivation(r, field)(w).norm()
-        size = a * hp.norm() + da * p.norm()
-        size_of_derivative = a * (hhp.norm() + tpp.norm()) + da * hp.norm()
-        rows.append((value(w), derivation(r, value)(w), 2 * size, 2 * size_of_derivative))
+        value = _bracket_of_loss(field, loss)
+        a, da = field(w), derivation(r, field)(w).norm()
+        bracket_size = a.norm() * hp.norm() + da * p.norm()
+        derivative_size = a.norm() * (hhp.norm() + tpp.norm()) + da * hp.norm()
+        rows.append((value(w), derivation(r, value)(w), 2 * a @ tpp, 2 * bracket_size, 2 * derivative_size))
     return OneTeleport(*(torch.stack(column) for column in zip(*rows, strict=True)))
+
+
+def _bracket_of_loss(field: Field, loss: Loss) -> Callable[[Tensor], Tensor]:
+    """The function [A, R] L, literally."""
+    together = bracket(field, reverse_gradient(loss))
+    return lambda w: together(w) @ grad(loss)(w)
 
 
 def misalignment_along_flow(loss: Loss, w: Tensor, *, time: float, steps: int) -> tuple[Tensor, Tensor]:

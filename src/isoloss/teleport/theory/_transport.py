@@ -43,8 +43,8 @@ def decay_rate(p: Tensor, eta: Tensor | float = 1.0) -> Tensor:
     References:
         Dissertation, eq. (4.17).
     """
-    eta = torch.as_tensor(eta, dtype=p.dtype, device=p.device)
-    return p @ (eta @ p if eta.dim() == 2 else eta * p)
+    weights = torch.as_tensor(eta, dtype=p.dtype, device=p.device)
+    return p @ (weights @ p if weights.dim() == 2 else weights * p)
 
 
 def accelerates(loss: Loss, move: Move, w: Tensor, eta: Tensor | float = 1.0) -> Tensor:
