@@ -4,9 +4,10 @@ from math import pi
 
 import pytest
 import torch
+from torch.func import grad
 from torch.testing import assert_close
 
-from isoloss.problems import BOOTH, ROSENBROCK, Ascent, SteepestRotation
+from isoloss.problems import BOOTH, ROSENBROCK, Ascent, SteepestRotation, rotation, squared_gradient
 
 
 @pytest.fixture(scope="module")
@@ -65,21 +66,15 @@ def test_on_rosenbrock_most_of_the_gain_is_that_of_a_random_rotation(rosenbrock)
     assert rosenbrock.losses[-2].median() < random / 5
 
 
-def test_on_rosenbrock_the_published_rate_turns_through_many_circles():
-    """Why: one step of the ascent, at rate 0.1 on a slope of thousands per radian."""
-    problem, start = ROSENBROCK.problem, ROSENBROCK.plain().points[99].expand(100, 2)
-
-    def angle(steps):
-        ascent = Ascent(steps, 0.1)
-        return ascent(problem, start, torch.Generator().manual_seed(0))
-
-    one, two = angle(0), angle(1)
-    turned = torch.linalg.matrix_norm(one - two)
-    assert turned.median() > 0.5  # as far as two random rotations are from each other
-    gain_of_one = [
-        ROSENBROCK.teleported(100, teleport=Ascent(k, 1e-6)).losses[-2].nanmedian() for k in (0, 9)
-    ]
-    assert gain_of_one[1] < 10 * gain_of_one[0]
+def test_on_rosenbrock_the_first_step_of_the_ascent_turns_through_many_circles():
+    """Why: rate 0.1 on slopes of a thousand per radian, some twenty turns. Where it lands has nothing to do with where it climbs."""
+    problem, where = ROSENBROCK.problem, ROSENBROCK.plain().points[99].expand(100, 2)
+    angles = pi * torch.rand(100, dtype=torch.float64)
+    slopes = grad(lambda a: squared_gradient(problem, problem.act(rotation(a), where)).sum())(angles)
+    assert (0.1 * slopes).abs().median() > 10 * 2 * pi
+    calm = BOOTH.problem, BOOTH.plain().points[4].expand(100, 2)
+    slopes = grad(lambda a: squared_gradient(calm[0], calm[0].act(rotation(a), calm[1])).sum())(angles)
+    assert (1e-3 * slopes).abs().max() < pi
 
 
 def test_on_booth_the_gain_is_the_ascents(booth):
@@ -98,3 +93,24 @@ def test_a_seed_gives_the_runs():
     assert_close(BOOTH.teleported(3, seed=1).points, BOOTH.teleported(3, seed=1).points, rtol=0, atol=0)
     assert (BOOTH.teleported(3, seed=1).points != BOOTH.teleported(3, seed=2).points).any()
     assert BOOTH.teleported(3, dtype=torch.float32).losses.dtype == torch.float32
+
+
+def test_each_at_its_own_best_rate():
+    """The fair comparison: eight rates each. Best plain 0.02 and 1.8, best teleported 1e-8 and 3e-6."""
+    rates = {
+        ROSENBROCK: torch.tensor([0.25, 0.5, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5], dtype=torch.float64) * 1e-3,
+        BOOTH: torch.tensor([4.0, 5.0, 6.0, 6.5, 7.0, 8.0, 9.0, 9.5], dtype=torch.float64) * 1e-2,
+    }
+    for setting, plain_best, teleported_best in ((ROSENBROCK, 0.0194, 1e-6), (BOOTH, 1.77, 1e-5)):
+        plain = setting.plain(lr=rates[setting]).losses[-2]
+        teleported = setting.teleported(40, lr=rates[setting]).losses[-2]
+        assert plain.shape == (8,) and teleported.shape == (8, 40)
+        assert_close(plain.min(), plain.new_tensor(plain_best), rtol=1e-2, atol=0)
+        # Runs that diverge count as infinite.
+        assert teleported.nan_to_num(torch.inf).median(1).values.min() < teleported_best
+
+
+def test_a_sweep_contains_the_published_rate():
+    rates = torch.tensor([0.04, 0.08], dtype=torch.float64)
+    assert_close(BOOTH.plain(lr=rates).points[:, 1], BOOTH.plain().points)
+    assert_close(BOOTH.teleported(3, lr=0.08).points, BOOTH.teleported(3).points, rtol=0, atol=0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import pi
 
 import torch
+from torch import Tensor
 
 from isoloss.problems._booth import Booth
 from isoloss.problems._descent import Trajectory, descend
@@ -33,10 +34,16 @@ class Run:
     jumps: Collection[int] = field(repr=False)
     teleport: Teleporter
 
-    def plain(self, *, dtype: torch.dtype = torch.float64) -> Trajectory:
-        """One run without teleports; nothing is random in it."""
+    def plain(self, *, lr: float | Tensor | None = None, dtype: torch.dtype = torch.float64) -> Trajectory:
+        """One run without teleports; nothing is random in it.
+
+        Args:
+            lr: Instead of the published rate: another, or ``(rates,)`` for a sweep, which is then the batch.
+            dtype: Of the run.
+        """
+        rates = torch.as_tensor(self.lr if lr is None else lr, dtype=dtype)
         start = torch.tensor(self.start, dtype=dtype)
-        return descend(self.problem, start, lr=self.lr, steps=self.steps)
+        return descend(self.problem, start.expand(*rates.shape, -1), lr=rates, steps=self.steps)
 
     def teleported(
         self,
@@ -44,6 +51,7 @@ class Run:
         *,
         seed: int = 0,
         teleport: Teleporter | None = None,
+        lr: float | Tensor | None = None,
         dtype: torch.dtype = torch.float64,
     ) -> Trajectory:
         """Many runs at once, that differ in the random start of their teleports.
@@ -52,12 +60,14 @@ class Run:
             seeds: How many.
             seed: Of the generator that all draw from.
             teleport: Instead of the published one; a control, say.
+            lr: Instead of the published rate: another, or ``(rates,)`` for a sweep; the batch is ``(rates, seeds)``.
             dtype: Of the runs. The published code runs in float32.
         """
+        rates = torch.as_tensor(self.lr if lr is None else lr, dtype=dtype).unsqueeze(-1)
         return descend(
             self.problem,
-            torch.tensor(self.start, dtype=dtype).expand(seeds, -1),
-            lr=self.lr,
+            torch.tensor(self.start, dtype=dtype).expand(*rates.shape[:-1], seeds, -1),
+            lr=rates,
             steps=self.steps,
             jumps=self.jumps,
             teleport=teleport or self.teleport,

@@ -28,8 +28,8 @@ class Ascent:
     .. math:: c \leftarrow c + \eta\, \nabla_c |\nabla L(g(c) \cdot w)|^2
 
     The coordinates start uniform in an interval, one draw per point. With no steps this is a random group element:
-    the control that every figure of the papers lacks. The step is not scaled, so that at a large gradient it turns
-    through many circles: on the Rosenbrock function, at the published rate, hundreds of them.
+    the control that every figure of the papers lacks. The step is not scaled, so that on a steep slope it turns through
+    many circles: on the Rosenbrock function, at the published rate, through some twenty.
 
     Args:
         steps: Number of ascent steps.

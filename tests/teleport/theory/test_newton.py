@@ -163,3 +163,8 @@ def test_half_of_it_as_published_is_false():
     constants = {"lipschitz": 0.0, "convexity": 2.0, "smoothness": 2.0}
     assert end > 1.9 * published(w.norm(), 0.5, **constants)
     assert_close(end, newton_bound(w.norm(), 0.5, **constants))
+
+
+def test_where_the_gradient_is_zero_there_is_no_angle():
+    """The Lemma says eigenvector: 0 is none."""
+    assert misalignment(Booth(), Booth().minimizer).isnan()

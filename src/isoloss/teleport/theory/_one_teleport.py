@@ -81,8 +81,8 @@ def one_teleport_is_enough(loss: Loss, w: Tensor, fields: Sequence[Field] | None
         Values for each field, ``(fields,)``, or ``(n, n)`` without fields.
 
     References:
-        Dissertation, Definition 4.5.13, Props. 4.5.14 to 4.5.16, eqs. (C.50) to (C.53); 2024 paper, Theorem 3, Props. 4,
-        11 and 12. Differs: the sign at the end of eq. (4.53): R [A, R] L is the derivative along the flow.
+        Dissertation, Definition 4.5.13, Props. 4.5.14 to 4.5.16, eqs. (C.50) to (C.53); 2024 paper, Theorem 3,
+        Props. 4, 11 and 12. Differs: the sign at the end of (4.53): R [A, R] L is the derivative on the flow.
     """
     p = gradient(loss, w)
     hp = curvature(loss, w, p)
