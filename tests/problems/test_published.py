@@ -67,7 +67,7 @@ def test_on_rosenbrock_most_of_the_gain_is_that_of_a_random_rotation(rosenbrock)
 
 
 def test_on_rosenbrock_the_first_step_of_the_ascent_turns_through_many_circles():
-    """Why: rate 0.1 on slopes of a thousand per radian, some twenty turns. Where it lands has nothing to do with where it climbs."""
+    """Why: rate 0.1 on slopes of a thousand per radian, some twenty turns.."""
     problem, where = ROSENBROCK.problem, ROSENBROCK.plain().points[99].expand(100, 2)
     angles = pi * torch.rand(100, dtype=torch.float64)
     slopes = grad(lambda a: squared_gradient(problem, problem.act(rotation(a), where)).sum())(angles)
