@@ -1,5 +1,6 @@
 """Teleportation: jumps along the level set of the loss, while training, at almost no cost."""
 
+from isoloss.teleport import theory
 from isoloss.teleport._jump import Jump
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
@@ -26,4 +27,5 @@ __all__ = [
     "at",
     "every",
     "first",
+    "theory",
 ]
