@@ -64,13 +64,15 @@ def _normalised(x, mean, var, weight, bias, eps):
     return y if bias is None else y + bias.view(shape)
 
 
+# Entries of gradients that are held back at most.
+WAITING = 1 << 20
 Visit = Callable[[str, Tensor, float], None]
 
 
 def random_gradients(verifier: Verifier, visit: Visit) -> bool:
     """The gradient of a random function of the outputs, one tensor after another.
 
-    No two of them are there at the same time: all together they would be a second set of weights.
+    Never are all of them there at the same time, which would be a second set of weights.
 
     Args:
         verifier: The copy of the model, where it is, with the inputs that it has.
@@ -81,17 +83,26 @@ def random_gradients(verifier: Verifier, visit: Visit) -> bool:
     """
     tensors = verifier.tensors
     finite, hooks = [], []
+    # Small ones wait for the end of the pass, for what runs within it is watched op by op.
+    waiting: list[tuple[str, Tensor]] = []
 
-    def hook(name: str) -> Callable[[Tensor], None]:
-        @torch.no_grad()
-        def hand_over(t: Tensor) -> None:
-            assert t.grad is not None
-            g, t.grad = t.grad.to_dense() if t.grad.is_sparse else t.grad, None
+    @torch.no_grad()
+    def hand_over() -> None:
+        while waiting:
+            name, g = waiting.pop()
             largest = float(torch.stack(g.aminmax()).abs().max()) if g.numel() else 0.0
             finite.append(isfinite(largest))
             visit(name, g, largest)
 
-        return hand_over
+    def hook(name: str) -> Callable[[Tensor], None]:
+        def take(t: Tensor) -> None:
+            assert t.grad is not None
+            waiting.append((name, t.grad.to_dense() if t.grad.is_sparse else t.grad))
+            t.grad = None
+            if sum(g.numel() for _, g in waiting) > WAITING:
+                hand_over()
+
+        return take
 
     try:
         for n, t in tensors.items():
@@ -115,6 +126,7 @@ def random_gradients(verifier: Verifier, visit: Visit) -> bool:
             if not isinstance(total, Tensor) or not bool(total.isfinite()):
                 return False
             total.backward()
+        hand_over()
     finally:
         for h in hooks:
             h.remove()
