@@ -85,5 +85,7 @@ def test_reflections_have_no_logarithm():
 
 
 def test_what_has_no_inverse_says_so():
-    with pytest.raises(ValueError, match=r"inverse: matrices must be invertible; got a singular one \(.*singular"):
+    with pytest.raises(
+        ValueError, match=r"inverse: matrices must be invertible; got a singular one \(.*singular"
+    ):
         group.inverse(torch.ones(4, 5))

@@ -7,7 +7,16 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 import laws
-from isoloss.groups import Affine, GeneralLinear, Group, Orthogonal, PositiveScaling, Product, SignFlip, Translation
+from isoloss.groups import (
+    Affine,
+    GeneralLinear,
+    Group,
+    Orthogonal,
+    PositiveScaling,
+    Product,
+    SignFlip,
+    Translation,
+)
 from laws import algebra_element, condition, point
 from registry import GROUPS, every_action, every_group
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from isoloss.groups import Group, Permutation, PositiveScaling, SignFlip
+from isoloss.groups._group import check_scale
 from isoloss.symmetry._slot import Shift, Slot
 
 Tensors = Mapping[str, Tensor]
@@ -61,7 +62,12 @@ class Symmetry:
         return self.group.identity(self.batch, **options)
 
     def sample(self, scale: float = 0.5, generator: torch.Generator | None = None, **options) -> Tensor:
-        """A random element; scale is the size of its algebra element, and is ignored by discrete groups."""
+        """A random element; scale is the size of its algebra element, and is ignored by discrete groups.
+
+        Raises:
+            ValueError: If scale is negative or not finite.
+        """
+        check_scale(scale, f"{self.name}.sample")
         return self.group.sample(self.batch, scale=scale, generator=generator, **options)
 
     def act(self, g: Tensor, tensors: Tensors) -> dict[str, Tensor]:
