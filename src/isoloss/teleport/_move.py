@@ -51,6 +51,11 @@ class Move:
             factors = [torch.stack(torch.broadcast_tensors(*factors)).prod(0)]
         self._scaled.append((name, target, factors, limits, bound))
 
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to write?"""
+        return not self._scaled and not self._replaced
+
     def replace(self, name: str, target: Tensor, new: Tensor) -> None:
         """Copy a new value into the target."""
         if target.shape != new.shape:

@@ -18,7 +18,7 @@ from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, every
-from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, states
+from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
 from isoloss.teleport.objectives import GradientNorm, Objective
 from isoloss.teleport.solvers import Solution, Solver, TransportedAscent
@@ -59,7 +59,8 @@ class Teleport:
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
             permutations exactly, and matrices in expectation, for gradients without correlations. Reset together
-            with momentum, the step counters of the optimizer start again.
+            with momentum, the step counters of the optimizer start again. LBFGS, whose history belongs to the
+            point where it was made, begins anew after every jump, whatever the policies.
         kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
             "update", "magnitude", "step", "parameter", "keep" or "reset".
         measure: Returns the loss on the current batch, without backward; asked before and after every jump.
@@ -122,7 +123,11 @@ class Teleport:
         return jump
 
     def attach(self) -> RemovableHandle:
-        """Let every optimizer.step() call `step` first, also if it is given a closure; remove() undoes it."""
+        """Let every optimizer.step() call `step` first; remove() undoes it.
+
+        If it is given a closure, `step` comes after the first call of that: later ones, those of a line search
+        among them, compare losses along a direction that starts where the first was.
+        """
 
         def before(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
@@ -130,12 +135,17 @@ class Teleport:
                 self.step()
                 return None
 
+            waiting = [self.step]
+
             def backward_then_jump():
                 loss = closure()
-                self.step()
+                if waiting:
+                    waiting.pop()()
                 return loss
 
-            return (optimizer, backward_then_jump), {k: v for k, v in kwargs.items() if k != "closure"}
+            return (optimizer, backward_then_jump, *args[2:]), {
+                k: v for k, v in kwargs.items() if k != "closure"
+            }
 
         return self.optimizer.register_step_pre_hook(before)
 
@@ -204,6 +214,8 @@ class Teleport:
             move.replace(name, target, new)
         report |= self._measured("before", point)
         move.commit()
+        if not move.empty:
+            restart(self.optimizer, self.policies, self.kinds)
         report |= self._measured("after", point)
         if point.gradients:
             last = norms[1] if norms[1] is not None else _norm(point.gradients)
