@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
+from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._jump import Jump
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
@@ -20,8 +21,8 @@ from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, every
 from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
-from isoloss.teleport.objectives import GradientNorm, Objective
-from isoloss.teleport.solvers import Solution, Solver, TransportedAscent
+from isoloss.teleport.objectives import OBJECTIVES, GradientNorm, Objective
+from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
 
 FOUR_JUMPS = every(100, until=400)
 
@@ -47,14 +48,14 @@ class Teleport:
         optimizer: Any torch optimizer.
         symmetries: Those of the model; what the optimizer does not train stays where it is, and symmetries that
             would move it are left out with a warning.
-        objective: What to raise or lower.
+        objective: What to raise or lower: an object, or its name in `OBJECTIVES`.
         schedule: Asked with the number of the step; says whether to jump. By default four times, 100 steps apart.
         radius: Bound on the spectral norm of the algebra element, log g, of every group: no singular value leaves
             [exp(-r), exp(r)]. This needs no unit and means the same at every width: no weight vector grows or
             shrinks by more than that factor on either side, and rounding errors grow by at most cond(g) = exp(2r).
             The gradient norm has no maximum on the orbit; with 0.1, its default, training stayed finite at every
             learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together.
-        solver: How the element is found; `TransportedAscent` if None.
+        solver: How the element is found: an object, or its name in `SOLVERS`; `TransportedAscent` if None.
         momentum: "transport" moves it like a gradient, "keep" leaves it, "reset" sets it to zero (section 5.4.1 of
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
@@ -72,10 +73,10 @@ class Teleport:
         self,
         optimizer: Optimizer,
         symmetries: Symmetries,
-        objective: Objective | None = None,
+        objective: Objective | str | None = None,
         schedule: Schedule = FOUR_JUMPS,
         radius: float | None = None,
-        solver: Solver | None = None,
+        solver: Solver | str | None = None,
         *,
         momentum: Policy = "transport",
         second_moments: Policy = "transport",
@@ -84,12 +85,13 @@ class Teleport:
         approximate: bool = False,
         generator: torch.Generator | None = None,
     ):
+        check_parts(optimizer, symmetries, schedule, generator)
         self.optimizer = optimizer
         self.symmetries = symmetries
-        self.objective = GradientNorm() if objective is None else objective
+        self.objective = chosen("objective", objective, OBJECTIVES, GradientNorm)
         self.schedule = schedule
-        self.radius = self.objective.radius if radius is None else float(radius)
-        self.solver = TransportedAscent() if solver is None else solver
+        self.radius = checked_radius(radius, self.objective)
+        self.solver = chosen("solver", solver, SOLVERS, TransportedAscent)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
         self.kinds = dict(kinds or {})
         self.measure = measure
@@ -160,16 +162,7 @@ class Teleport:
         Raises:
             ValueError: If the state is not one of ours, or has a generator where we have none, or the reverse.
         """
-        if not {"steps", "jumps", "generator"} <= state.keys():
-            raise ValueError(
-                f"Teleport.load_state_dict: needs steps, jumps and generator; got {sorted(state)}; "
-                "pass what state_dict() returned."
-            )
-        if (state["generator"] is None) != (self.generator is None):
-            raise ValueError(
-                "Teleport.load_state_dict: the generator's state must go to a generator; got one without the other; "
-                "give generator=torch.Generator() exactly if the saved teleport had one."
-            )
+        check_state(state, self.generator)
         self.steps, self.jumps = int(state["steps"]), int(state["jumps"])
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())
@@ -278,11 +271,6 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
-        if not self.radius >= 0.0:
-            raise ValueError(
-                f"Teleport: radius must not be negative; got {self.radius}; "
-                "to go where the objective is lower, say so: GradientNorm(lower=True)."
-            )
 
 
 def _norm(gradients: Mapping[str, Tensor]) -> Tensor:

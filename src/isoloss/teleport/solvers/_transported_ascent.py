@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from math import inf, sqrt
+from math import inf, log, sqrt
 
 import torch
 from torch import Tensor
 
+from isoloss._checks import is_whole
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Block, Slot, Symmetry
 from isoloss.teleport._matrices import Matrices, are_matrices
@@ -36,6 +37,14 @@ class TransportedAscent:
     sweeps: int = 1
     rounds: int = 20
 
+    def __post_init__(self) -> None:
+        for argument, value in (("sweeps", self.sweeps), ("rounds", self.rounds)):
+            if not is_whole(value, least=1):
+                raise ValueError(
+                    f"TransportedAscent: {argument} must be a whole number of at least 1; got {value!r}; "
+                    "the defaults are for training."
+                )
+
     def uses(self, symmetry: Symmetry) -> bool:
         """Scalings, real or complex, and general linear groups that move every entry from one side only."""
         return is_scaling(symmetry) or (
@@ -55,7 +64,8 @@ class TransportedAscent:
 
         Raises:
             TypeError: If the objective is not a sum of squares.
-            ValueError: If it is to be raised without a bound.
+            ValueError: If it is to be raised without a bound, or so far by matrices that rounding would change the
+                function, or if there is no finite element to be found.
         """
         form_at = getattr(objective, "form", None)
         if form_at is None:
@@ -76,6 +86,14 @@ class TransportedAscent:
         pairs = [i for i in range(len(symmetries)) if i not in scalings.members]
         if radius == 0.0 or (pairs and not before.isfinite()):
             return Solution(elements, before, before, torch.zeros_like(before))
+        # A matrix costs eps * cond(g) = eps * exp(2 radius) of every weight: more than half the digits is too much.
+        farthest = -log(torch.finfo(scalings.dtype).eps) / 4
+        if pairs and not objective.lower and radius > farthest:
+            raise ValueError(
+                f"TransportedAscent: matrices must leave half of the digits of {scalings.dtype}; got radius {radius:g} "
+                f"and {symmetries[pairs[0]].name} on {', '.join(symmetries[pairs[0]].parameters)}; "
+                f"give at most {farthest:.2f}."
+            )
         s = scalings.ones()
         if scalings.members:
             s = posynomial.lowered(radius) if objective.lower else posynomial.raised(radius, self.sweeps)
@@ -86,8 +104,17 @@ class TransportedAscent:
         if pairs:
             form = _scaled(form, scalings, s, {n for i in pairs for n in symmetries[i].parameters})
             chosen = [symmetries[i] for i in pairs]
-            found, change = self._in_turn(chosen, form, radius, objective.lower)
-            after = after + change.to(after)
+            try:
+                found, change = self._in_turn(chosen, form, radius, objective.lower)
+                if not change.isfinite():  # eigh may return nan where it should fail
+                    raise torch.linalg.LinAlgError("the sum of squares overflows")
+            except torch.linalg.LinAlgError as error:
+                raise ValueError(
+                    f"TransportedAscent: no finite matrices were found; got radius {radius:g} and a {objective.name} "
+                    f"of {before.sqrt():.3g} ({error}); nothing was changed; use a smaller radius."
+                ) from error
+            # The change is a difference of large numbers where little remains.
+            after = (after + change.to(after)).clamp_min(0.0)
             for i, g in zip(pairs, found, strict=True):
                 elements[i] = g
                 # Closed forms go to the edge of the radius; what an unbounded search has found must be measured.
