@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 
 import torch
@@ -167,12 +168,12 @@ class Symmetry:
                 f"Symmetry.transport_second: elementwise second moments follow scalings, signs and permutations only; "
                 f"got {self.name}; choose second_moments='keep' or 'reset' for it."
             )
-        doubled = {s: replace(s, charge=2 * s.charge) for s in self.slots if isinstance(s, Slot)}
-        return self._each(
-            seconds,
-            seconds,
-            lambda slot, x: doubled[slot].moved(self.group, self._like(g, x), x, seconds, -1),
-        )
+        return self.charged(-2).act(g, seconds)
+
+    def charged(self, power: int) -> "Symmetry":
+        """The same group on what moves with every charge times the power: gradients -1, their squares -2."""
+        slots = (replace(s, charge=power * Fraction(s.charge)) for s in self.slots if isinstance(s, Slot))
+        return replace(self, slots=tuple(slots))
 
     @property
     def name(self) -> str:

@@ -1,8 +1,7 @@
 """How the optimizer's state follows a jump: momentum like a gradient, second moments like squared gradients."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from isoloss.groups import Permutation, PositiveScaling, SignFlip
-from isoloss.symmetry import Slot, Symmetry
+from isoloss.symmetry import Symmetry
 from isoloss.teleport._matrices import Matrices, are_matrices
 from isoloss.teleport._quadratic import widen
 
@@ -252,9 +251,7 @@ class Carrier:
             case SignFlip():
                 x.update(symmetry.transport(g, x, here) if kind.signed else {})
             case PositiveScaling() if symmetry.linear:
-                x.update(
-                    replace(symmetry, slots=_charged(symmetry, kind.power)).act(g, x) if kind.power else {}
-                )
+                x.update(symmetry.charged(kind.power).act(g, x) if kind.power else {})
             case _ if are_matrices(symmetry):
                 if kind.power:
                     self._matrices.move_(x, 1 if kind is PARAMETER else -1, ENTRIES.get(kind.name))
@@ -266,10 +263,6 @@ class Carrier:
     @cached_property
     def _matrices(self) -> Matrices:
         return Matrices(self.symmetry, self._g)
-
-
-def _charged(symmetry: Symmetry, power: int) -> tuple[Slot, ...]:
-    return tuple(replace(s, charge=power * Fraction(s.charge)) for s in symmetry.slots if isinstance(s, Slot))
 
 
 def _kind(
