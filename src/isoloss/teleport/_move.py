@@ -110,7 +110,7 @@ class Move:
             self._refuse(name, "it was not finite before")
         # A power of floats that is too large raises; a product is infinite.
         safe = prod([largest] * len(factors), start=size) <= torch.finfo(target.dtype).max
-        if not safe and not _product(target, factors).isfinite().all():
+        if not safe and not _product(target, factors).to(target.dtype).isfinite().all():
             self._refuse(name, f"its largest entry is {size:.3g} and the largest factor {largest:.3g}")
 
     def _refuse(self, name: str, cause: str) -> None:
