@@ -86,14 +86,6 @@ class TransportedAscent:
         pairs = [i for i in range(len(symmetries)) if i not in scalings.members]
         if radius == 0.0 or (pairs and not before.isfinite()):
             return Solution(elements, before, before, torch.zeros_like(before))
-        # A matrix costs eps * cond(g) = eps * exp(2 radius) of every weight: more than half the digits is too much.
-        farthest = -log(torch.finfo(scalings.dtype).eps) / 4
-        if pairs and not objective.lower and radius > farthest:
-            raise ValueError(
-                f"TransportedAscent: matrices must leave half of the digits of {scalings.dtype}; got radius {radius:g} "
-                f"and {symmetries[pairs[0]].name} on {', '.join(symmetries[pairs[0]].parameters)}; "
-                f"give at most {farthest:.2f}."
-            )
         s = scalings.ones()
         if scalings.members:
             s = posynomial.lowered(radius) if objective.lower else posynomial.raised(radius, self.sweeps)
@@ -104,15 +96,7 @@ class TransportedAscent:
         if pairs:
             form = _scaled(form, scalings, s, {n for i in pairs for n in symmetries[i].parameters})
             chosen = [symmetries[i] for i in pairs]
-            try:
-                found, change = self._in_turn(chosen, form, radius, objective.lower)
-                if not change.isfinite():  # eigh may return nan where it should fail
-                    raise torch.linalg.LinAlgError("the sum of squares overflows")
-            except torch.linalg.LinAlgError as error:
-                raise ValueError(
-                    f"TransportedAscent: no finite matrices were found; got radius {radius:g} and a {objective.name} "
-                    f"of {before.sqrt():.3g} ({error}); nothing was changed; use a smaller radius."
-                ) from error
+            found, change = self._matrices(chosen, form, radius, objective, scalings.dtype)
             # The change is a difference of large numbers where little remains.
             after = (after + change.to(after)).clamp_min(0.0)
             for i, g in zip(pairs, found, strict=True):
@@ -125,6 +109,33 @@ class TransportedAscent:
                 )
                 sizes.append(size.to(after))
         return Solution(elements, before, after, torch.stack(sizes).amax())
+
+    def _matrices(
+        self,
+        symmetries: Sequence[Symmetry],
+        form: Quadratic,
+        radius: float,
+        objective: Objective,
+        dtype: torch.dtype,
+    ) -> tuple[list[Tensor], Tensor]:
+        """`_in_turn`, refused where the numbers do not suffice."""
+        # A matrix costs eps * cond(g) = eps * exp(2 radius) of every weight: more than half the digits is too much.
+        farthest = -log(torch.finfo(dtype).eps) / 4
+        if not objective.lower and radius > farthest:
+            raise ValueError(
+                f"TransportedAscent: matrices must leave half of the digits of {dtype}; got radius {radius:g} "
+                f"and {symmetries[0].name} on {', '.join(symmetries[0].parameters)}; give at most {farthest:.2f}."
+            )
+        try:
+            found, change = self._in_turn(symmetries, form, radius, objective.lower)
+            if not change.isfinite():  # eigh may return nan where it should fail
+                raise torch.linalg.LinAlgError("the sum of squares overflows")
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(
+                f"TransportedAscent: matrices must be finite; got none at radius {radius:g} for the {objective.name} "
+                f"({error}); nothing was changed; use a smaller radius."
+            ) from error
+        return found, change
 
     def _in_turn(
         self, symmetries: Sequence[Symmetry], form: Quadratic, radius: float, lower: bool
