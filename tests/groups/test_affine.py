@@ -82,3 +82,10 @@ def test_what_does_not_belong(outsider):
 def test_reflections_have_no_logarithm():
     with pytest.raises(ValueError, match=r"Aff\(4\).log: g must have no negative real eigenvalue .* got -1"):
         group.log(torch.diag(torch.tensor([-1.0, 1, 1, 1, 1]))[:4])
+
+
+def test_what_has_no_inverse_says_so():
+    with pytest.raises(
+        ValueError, match=r"inverse: matrices must be invertible; got a singular one \(.*singular"
+    ):
+        group.inverse(torch.ones(4, 5))

@@ -107,3 +107,12 @@ def test_belonging_is_a_matter_of_condition_not_of_size():
     assert group.contains(nearly)
     assert not group.contains(nearly, tolerance=1e-8)
     assert not group.contains(torch.stack([torch.eye(6), torch.ones(6, 6)]))
+
+
+@pytest.mark.parametrize("g", [torch.zeros(6, 6), torch.stack([torch.eye(6), torch.ones(6, 6)])])
+def test_what_has_no_inverse_says_so(g):
+    rule = r"matrices must be invertible; got a singular one \(.*singular.*\); ask contains\(g\) of its group"
+    with pytest.raises(ValueError, match="inverse: " + rule):
+        group.inverse(g)
+    with pytest.raises(ValueError, match="act: " + rule):
+        group.act(g, randn(2, 6), -1)

@@ -7,7 +7,16 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
 import laws
-from isoloss.groups import Affine, GeneralLinear, Group, PositiveScaling, Product, Translation
+from isoloss.groups import (
+    Affine,
+    GeneralLinear,
+    Group,
+    Orthogonal,
+    PositiveScaling,
+    Product,
+    SignFlip,
+    Translation,
+)
 from laws import algebra_element, condition, point
 from registry import GROUPS, every_action, every_group
 
@@ -277,12 +286,20 @@ def test_scale_is_the_standard_deviation_of_the_algebra():
 # ---------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("n", [0, -1, 2.0, "3", None])
+@pytest.mark.parametrize("n", [0, -1, 2.0, "3", None, True])
 def test_size_must_be_a_positive_integer(n):
     with pytest.raises(
         ValueError, match=r"GeneralLinear: n must be a positive integer; got .* Pass the size"
     ):
         GeneralLinear(n)
+
+
+@pytest.mark.parametrize("scale", [-0.5, float("nan"), float("inf"), "a", None, True])
+@pytest.mark.parametrize("group", [PositiveScaling(3), Orthogonal(3), Translation(3) * SignFlip(3)], ids=repr)
+def test_scale_must_be_a_size(group, scale):
+    rule = "sample: scale must be a finite number that is not negative; got .*; it is the standard deviation"
+    with pytest.raises(ValueError, match=rule):
+        group.sample(scale=scale)
 
 
 @pytest.mark.parametrize(

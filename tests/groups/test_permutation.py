@@ -91,3 +91,9 @@ def test_only_the_identity_has_a_logarithm():
     match = r"S_6.log: g must be the identity.* got \[1, 0, 2, 3, 4, 5\]. Keep discrete elements"
     with pytest.raises(ValueError, match=match):
         group.log(torch.tensor([1, 0, 2, 3, 4, 5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int32, torch.bool], ids=str)
+def test_indices_are_int64(dtype):
+    with pytest.raises(ValueError, match=r"S_6.act: permutations hold indices, int64; got .* g.long\(\)"):
+        group.act(torch.arange(6).to(dtype), torch.ones(6))

@@ -2,7 +2,11 @@
 
 import copy
 import gc
+import json
 import pickle
+from contextlib import nullcontext
+from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 import torch
@@ -259,8 +263,30 @@ def test_a_model_that_is_not_finite_is_left_as_it_is(model, symmetries, bad):
         (lambda e: [e[0][:-1], *e[1:]], r"an element of R\+\^5 has shape \(5,\); got \(4,\)"),
         (lambda e: [*e[:2], torch.eye(5), e[3]], r"an element of GL\(4\) has shape \(4, 4\); got \(5, 5\)"),
         (lambda e: [*e[:3], e[3].expand(2, 6, 6)], r"of O\(6\) has shape \(6, 6\); got \(2, 6, 6\)"),
+        (
+            lambda e: [e[0], e[0], *e[2:]],
+            r"an element of S_5 holds indices, int64; got torch.float32 for a.weight, a.bias, b.weight; "
+            "give the elements in the order of the symmetries",
+        ),
+        (lambda e: [e[1], *e[1:]], r"of R\+\^5 holds floating-point numbers; got torch.int64"),
+        (lambda e: [*e[:3], e[3].cfloat()], r"of O\(6\) holds floating-point numbers; got torch.complex64"),
+        (lambda e: ["a", *e[1:]], r"an element of R\+\^5 has shape \(5,\); got 'a'; start from identity"),
+        (lambda e: iter(e), "elements must be a list, one per symmetry; got list_iterator"),
+        (lambda e: None, "elements must be a list, one per symmetry; got NoneType"),
     ],
-    ids=["one too few", "one too many", "short", "wide", "batched"],
+    ids=[
+        "one too few",
+        "one too many",
+        "short",
+        "wide",
+        "batched",
+        "order",
+        "other order",
+        "complex",
+        "text",
+        "iterator",
+        "none",
+    ],  # fmt: skip
 )
 def test_elements_that_do_not_fit_leave_everything(model, symmetries, change, match):
     before = bits(model)
@@ -440,6 +466,16 @@ def test_scale_is_the_size_of_the_step(symmetries):
         assert not s.dim or torch.equal(g, s.identity())
 
 
+@pytest.mark.parametrize("scale", [-0.5, float("nan"), float("inf"), "a"])
+def test_a_scale_that_is_none_is_refused(symmetries, scale):
+    """Even where all groups are discrete, which ignore it."""
+    for some in (symmetries, symmetries.only(Permutation)):
+        with pytest.raises(
+            ValueError, match=r"sample: scale must be a finite number that is not negative; got "
+        ):
+            some.sample(scale)
+
+
 # ---------------------------------------------------------------- elements on disk
 
 
@@ -474,6 +510,41 @@ def test_what_is_loaded_belongs_to_these_symmetries(symmetries, tmp_path):
             ValueError, match=rf"these {len(others)} symmetries; got elements of 4 others in .*g;"
         ):
             others.load(path)
+
+
+def gates(*starts: int) -> list[Symmetry]:
+    """Translations of the two biases of one gate, such as an LSTM has four of."""
+    blocks = [Block((start,), (((4, 1),),)) for start in starts]
+    return [
+        Symmetry(Translation(4), (Slot("b", block, (0,)), Slot("c", block, (0,), -1)), family="translation")
+        for block in blocks
+    ]
+
+
+def test_symmetries_of_the_same_parameters_are_told_apart(tmp_path):
+    """By the blocks that they move and the charges with which they do."""
+    one, two = gates(0, 4)
+    Symmetries([one, two]).save([one.sample(), two.sample()], tmp_path / "g")
+    turned = [replace(two, slots=(two.slots[0], replace(two.slots[1], charge=1)))]
+    for others in ([two, one], [one, *turned]):
+        with pytest.raises(ValueError, match=r"these 2 symmetries; got elements of 2 others in .*g;"):
+            Symmetries(others).load(tmp_path / "g")
+    whole = [
+        replace(s, slots=tuple(replace(t, charge=Fraction(t.charge)) for t in s.slots)) for s in (one, two)
+    ]
+    assert len(Symmetries(whole).load(tmp_path / "g")) == 2
+
+
+def test_files_written_before_blocks_were_are_read(tmp_path):
+    """With a warning only where their order cannot be checked."""
+    for symmetries, doubtful in ((gates(0, 4), True), (gates(0), False)):
+        early = json.dumps([[s.name, *s.parameters] for s in symmetries])
+        elements = {str(i): s.sample() for i, s in enumerate(symmetries)}
+        save_file(elements, tmp_path / "g", metadata={"isoloss": early})
+        warns = pytest.warns(UserWarning, match="too old to tell symmetries of the same parameters apart")
+        with warns if doubtful else nullcontext():
+            loaded = Symmetries(symmetries).load(tmp_path / "g")
+        assert all(torch.equal(g, elements[str(i)]) for i, g in enumerate(loaded))
 
 
 def test_a_file_that_save_did_not_write(symmetries, tmp_path):

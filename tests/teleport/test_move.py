@@ -120,3 +120,17 @@ def test_mixed_dtypes_are_checked_together():
     move.commit()
     assert_close(x, torch.full_like(x, 2.0))
     assert_close(y, torch.full_like(y, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor"), [(torch.bfloat16, 1e20), (torch.float16, 1e3), (torch.float64, 1e200)], ids=str
+)
+def test_two_factors_may_overflow_where_one_does_not(dtype, factor):
+    """Half precision multiplies them first; a power of Python's floats raises where their product is infinite."""
+    x = torch.ones(3, 2, dtype=dtype)
+    f = torch.full((1,), factor, dtype=torch.promote_types(dtype, torch.float32))
+    move = Move("here")
+    move.scale("x", x, [f.expand(3, 1), f.expand(2)], (f[0], f[0]))
+    with pytest.raises(ValueError, match="here: a move must give finite values; got inf or nan in x"):
+        move.commit()
+    assert (x == 1).all()

@@ -1,5 +1,6 @@
 import pickle
 
+import numpy as np
 import pytest
 
 from isoloss.teleport import always, at, every, first
@@ -21,6 +22,9 @@ def steps(schedule, n=12):
         (every(5), [0, 5, 10]),
         (every(5, until=10), [0, 5]),
         (every(5, until=0), []),
+        (every(5, until=3), [0]),
+        (every(np.int64(5)), [0, 5, 10]),
+        (at(*np.arange(2)), [0, 1]),
         (at(3), [3]),
         (at(1, 4), [1, 4]),
         (at([1, 4], 7), [1, 4, 7]),
@@ -47,9 +51,27 @@ def test_schedules_print_as_they_are_written():
 
 
 def test_bad_schedules_are_refused():
-    with pytest.raises(
-        ValueError, match=r"every: n must be at least 1; got 0; every\(1\) jumps at every step"
-    ):
-        every(0)
-    with pytest.raises(ValueError, match=r"first: per_epoch must be at least 1; got 0; pass len\(loader\)"):
-        first(1, per_epoch=0)
+    for n in (0, -3, 2.5, "5", True, None):
+        with pytest.raises(
+            ValueError, match=r"every: n must be a whole number of at least 1; got .*; every\(1\)"
+        ):
+            every(n)
+    for until in (-1, 5.5, "5", True):
+        with pytest.raises(
+            ValueError, match="every: until must be the number of a step, counted from 0; got "
+        ):
+            every(10, until=until)
+    for steps in ([-1], [2.5], [True], ["12"], [[1, -2]], [None]):
+        with pytest.raises(
+            ValueError, match="at: steps must be whole numbers, counted from 0; got .*; write at"
+        ):
+            at(*steps)
+    for k in (-1, 2.0, "2", True, None):
+        with pytest.raises(ValueError, match="first: k must be a number of steps; got "):
+            first(k)
+    for n in (0, 2.5, "5", True):
+        with pytest.raises(
+            ValueError,
+            match=r"first: per_epoch must be a whole number of at least 1; got .*; pass len\(loader\)",
+        ):
+            first(1, per_epoch=n)

@@ -27,6 +27,7 @@ from isoloss.symmetry import Block, Slot, Symmetry
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport._state import (
     GRADIENT,
+    HISTORY,
     KINDS,
     MAGNITUDE,
     PARAMETER,
@@ -35,6 +36,7 @@ from isoloss.teleport._state import (
     UPDATE,
     Carrier,
     resets,
+    restart,
     states,
 )
 from isoloss.teleport._together import together
@@ -60,6 +62,7 @@ OPTIMIZERS = {
     "Adadelta": (Adadelta, {"eps": 1e-150}),
     "Rprop": (Rprop, {"lr": 0.01}),
     "ASGD": (ASGD, {"weight_decay": 0.0, "lambd": 0.0}),
+    "Adafactor": (Adafactor, {}),
 }
 
 
@@ -67,6 +70,15 @@ def element(symmetry):
     if isinstance(symmetry.group, PositiveScaling):
         return 2.0 ** torch.randint(-2, 3, symmetry.identity().shape).double()
     return symmetry.sample()
+
+
+def drawn(cls, tensors):
+    """Gradients; what Adafactor keeps of them is all there is to know if their squares are of rank one."""
+    if cls is not Adafactor:
+        return {n: torch.randn_like(t) for n, t in tensors.items()}
+    size = lambda *shape: torch.linspace(0.5, 2.0, torch.Size(shape).numel()).double().view(shape)  # noqa: E731
+    signs = {n: torch.randn_like(t).sign() * torch.rand(()).double() for n, t in tensors.items()}
+    return {n: s * size(s.shape[0], *[1] * (s.dim() - 1)) * size(s.shape[-1]) for n, s in signs.items()}
 
 
 def run(optimizer, parameters, history):
@@ -93,7 +105,7 @@ def test_the_state_is_that_of_the_moved_gradients(name, group):
     for symmetry, g in zip(symmetries, elements, strict=True):
         there.update(symmetry.act(g, there))
     for _ in range(4):
-        gradients = {n: torch.randn_like(t) for n, t in here.items()}
+        gradients = drawn(cls, here)
         history.append(gradients)
         moved = dict(gradients)
         for symmetry, g in zip(symmetries, elements, strict=True):
@@ -230,18 +242,107 @@ def test_a_reset_gives_what_a_new_optimizer_has(cls, options, key, start):
     assert values and all((new == start).all() for new in values)
 
 
+def strange(**entries):
+    """An optimizer whose first parameter has state that no table knows."""
+    parameters, optimizer = trained(SGD, momentum=0.9)
+    optimizer.state[parameters["0.weight"]].update(entries)
+    return parameters, optimizer
+
+
 def test_state_that_is_not_known_is_refused():
-    parameters, optimizer = trained(Adafactor)
-    message = r"every entry of the optimizer's state must be known.*got 'row_var' of Adafactor \(\(4, 1\)\) at 0.weight"
-    with pytest.raises(ValueError, match=message + r"; say what it is, kinds=\{'row_var': ...\}"):
+    parameters, optimizer = strange(rows=torch.ones(4, 1), square=torch.ones(4, 3))
+    message = (
+        r"every entry of the optimizer's state must be known.*got 'rows' of SGD \(\(4, 1\)\) at 0.weight"
+    )
+    with pytest.raises(ValueError, match=message + r"; say what it is, kinds=\{'rows': ...\}"):
         states(optimizer, parameters, TRANSPORT, {})
-    keep = {"row_var": "keep", "col_var": "keep", "variance": "square"}
-    assert {s.key for s in states(optimizer, parameters, TRANSPORT, keep)} == {"variance"}
-    start_again = {"row_var": "reset", "col_var": "reset", "variance": "reset"}
-    assert {key for key, _ in written(optimizer, {}, start_again)} == {"row_var", "col_var", "variance"}
+    keep = {"rows": "keep", "square": "square"}
+    assert {s.key for s in states(optimizer, parameters, TRANSPORT, keep)} == {"momentum_buffer", "square"}
+    start_again = {"rows": "reset", "square": "reset"}
+    assert {key for key, _ in written(optimizer, {}, start_again)} == {"rows", "square"}
 
 
-def test_lbfgs_is_refused_for_its_history_belongs_to_another_point():
+@pytest.mark.parametrize("value", [torch.ones(4, 1), [1.0], 2.0], ids=["another shape", "list", "number"])
+def test_what_has_not_the_shape_of_the_parameter_cannot_move_with_it(value):
+    parameters, optimizer = strange(rows=value)
+    message = (
+        r"what moves with a parameter has its shape, \(4, 3\); got 'rows' of SGD .* at 0.weight; choose keep"
+    )
+    with pytest.raises(ValueError, match=message):
+        states(optimizer, parameters, TRANSPORT, {"rows": "square"})
+
+
+def test_what_cannot_start_again_is_refused():
+    parameters, optimizer = strange(seen=[torch.ones(2)])
+    message = "reset starts tensors and numbers again; got 'seen' of SGD, a list; choose keep, and start it"
+    with pytest.raises(ValueError, match=message):
+        resets(optimizer, TRANSPORT, {"seen": "reset"})
+    assert {s.key for s in states(optimizer, parameters, TRANSPORT, {"seen": "keep"})} == {"momentum_buffer"}
+
+
+def test_counters_that_are_plain_numbers_start_again():
+    """Many optimizers outside of torch count their steps in Python."""
+    both = {"momentum": "reset", "second_moments": "reset"}
+    parameters, optimizer = strange(step=7, mu_product=0.25, rate=3.0)
+    entries = optimizer.state[parameters["0.weight"]]
+    restart(optimizer, TRANSPORT, {})
+    assert (entries["step"], entries["mu_product"], entries["rate"]) == (7, 0.25, 3.0)
+    restart(optimizer, both, {"rate": "reset"})
+    assert (entries["step"], entries["mu_product"], entries["rate"]) == (0, 1.0, 0.0)
+    assert isinstance(entries["step"], int)
+    assert {key for key, _ in written(optimizer, both)} == {"momentum_buffer"}
+
+
+@pytest.mark.parametrize("name", ["scaling", "GL", "GL, contragredient", "O"])
+def test_factored_squares_move_as_the_matrix_that_they_stand_for(name):
+    """Whatever the gradients were: the estimate r c / mean(r) moves exactly, and r and c stay its means."""
+    if name == "scaling":
+        slots = (Slot("w", Block.whole((3, 2)), (0,)),)
+        symmetry, shape = Symmetry(PositiveScaling(3), slots), (3, 2)
+        g = symmetry.sample(dtype=torch.float64)
+    else:
+        symmetry, g, shape = matrix_case(name)
+    w = nn.Parameter(torch.randn(shape, dtype=torch.float64))
+    optimizer = Adafactor([w], lr=0.0)
+    for _ in range(3):
+        w.grad = torch.randn_like(w)
+        optimizer.step()
+    state = optimizer.state[w]
+    estimate = lambda: state["row_var"] @ state["col_var"] / state["row_var"].mean()  # noqa: E731
+    expected = carried(SQUARE, symmetry, g, {"w": estimate()})["w"]
+    scalings = Scalings([symmetry], {"w": shape}, dtype=torch.float64)
+    moments = states(optimizer, {"w": w}, TRANSPORT, {})
+    together([symmetry], [g], scalings, {"w": w.detach()}, moments, "here").commit()
+    assert_close(estimate(), expected)
+    assert_close(state["row_var"], expected.mean(-1, keepdim=True))
+    assert_close(state["col_var"], expected.mean(-2, keepdim=True))
+    kept = states(optimizer, {"w": w}, TRANSPORT | {"second_moments": "keep"}, {})
+    assert kept == [] == states(optimizer, {"w": w}, TRANSPORT, {"row_var": "keep", "col_var": "keep"})
+
+
+def test_factored_squares_that_nothing_moves_are_not_written():
+    parameters, optimizer = trained(Adafactor)
+    before = {n: {k: v.clone() for k, v in optimizer.state[p].items()} for n, p in parameters.items()}
+    (symmetry,) = mlp_symmetries(mlp(3, 4, 2))
+    slots = tuple(s for s in symmetry.slots if s.parameter != "2.weight")
+    symmetry = Symmetry(symmetry.group, slots)
+    data = {n: p.detach() for n, p in parameters.items()}
+    scalings = Scalings([symmetry], {n: tuple(p.shape) for n, p in data.items()})
+    moments = states(optimizer, parameters, TRANSPORT, {})
+    together([symmetry], [symmetry.sample()], scalings, data, moments, "here").commit()
+    for name, p in parameters.items():
+        moved = [k for k, v in optimizer.state[p].items() if not torch.equal(v, before[name][k])]
+        assert moved == {"0.weight": ["row_var", "col_var"], "0.bias": ["variance"]}.get(name, [])
+
+
+def test_a_reset_of_factored_squares():
+    _, optimizer = trained(Adafactor)
+    assert {key for key, _ in written(optimizer, {"second_moments": "reset"})} == {
+        "row_var", "col_var", "variance",
+    }  # fmt: skip
+
+
+def test_the_history_of_lbfgs_is_forgotten():
     model = mlp(3, 4, 2)
     optimizer = LBFGS(model.parameters(), max_iter=3)
     x, y = torch.randn(5, 3), torch.randn(5, 2)
@@ -253,8 +354,12 @@ def test_lbfgs_is_refused_for_its_history_belongs_to_another_point():
         return loss
 
     optimizer.step(closure)
-    with pytest.raises(ValueError, match="of LBFGS"):
-        states(optimizer, dict(model.named_parameters()), TRANSPORT, {})
+    entries = optimizer.state[model[0].weight]
+    assert set(HISTORY) < entries.keys()
+    assert states(optimizer, dict(model.named_parameters()), TRANSPORT, {}) == []
+    assert resets(optimizer, {"momentum": "reset", "second_moments": "reset"}, {}) == []
+    restart(optimizer, TRANSPORT, {})
+    assert entries == {"func_evals": 3, "n_iter": 0}
 
 
 def test_kinds_are_named_as_users_write_them():

@@ -12,7 +12,16 @@ from torch.testing import assert_close
 from isoloss.groups import PositiveScaling
 from isoloss.symmetry import Block, Slot, Symmetries, Symmetry
 from isoloss.teleport import Balance, GradientNorm, Jump, Solution, Teleport, TransportedAscent, always, at
-from networks import ConvNet, backward, conv_symmetries, gradients, mlp, mlp_symmetries, snapshot
+from networks import (
+    ConvNet,
+    backward,
+    conv_symmetries,
+    gradients,
+    linear_symmetries,
+    mlp,
+    mlp_symmetries,
+    snapshot,
+)
 
 
 def same(a, b):
@@ -308,8 +317,39 @@ def test_without_gradients_there_is_nothing_to_raise():
             "momentum must be one of transport, keep, reset; got 'move'; transport is the default",
         ),
         ({"second_moments": None}, "second_moments must be one of transport, keep, reset; got None"),
-        ({"radius": -0.2}, r"radius must not be negative; got -0.2; .* say so: GradientNorm\(lower=True\)"),
-        ({"radius": float("nan")}, "radius must not be negative; got nan"),
+        (
+            {"radius": -0.2},
+            r"radius must be a number that is not negative; got -0.2; .* say so: GradientNorm\(lower=True\)",
+        ),
+        ({"radius": float("nan")}, "radius must be a number that is not negative; got nan"),
+        ({"radius": "a"}, "radius must be a number that is not negative; got 'a'"),
+        (
+            {"radius": float("inf")},
+            "the objective gradient norm has no maximum on an orbit; got radius inf; give a finite radius",
+        ),
+        ({"objective": Balance(lower=False)}, "the objective squared parameter norm has no maximum"),
+        (
+            {"objective": "balanced"},
+            "objective must be known by its name; got 'balanced'; choose one of gradient-norm, balance, ",
+        ),
+        (
+            {"objective": Balance},
+            r"objective must be an object with name, .*; got Balance, that was not called; pass GradientNorm\(\), or",
+        ),
+        ({"objective": 3}, "objective must be an object with name, .*; got int, without name, radius"),
+        (
+            {"solver": "ascent"},
+            "solver must be known by its name; got 'ascent'; choose one of transported-ascent",
+        ),
+        (
+            {"solver": at(1)},
+            "solver must be an object with uses, solve; got at, without uses, solve; pass Transp",
+        ),
+        (
+            {"schedule": 5},
+            r"schedule must be a function of the step; got 5; write every\(5\), at\(0, 100\), always",
+        ),
+        ({"generator": 7}, r"generator must be a torch.Generator; got 7; write torch.Generator\(\)"),
         (
             {"kinds": {"z": "first"}},
             "kinds must name what 'z' is; got 'first'; choose one of parameter, gradient, ",
@@ -322,12 +362,92 @@ def test_bad_arguments_are_refused(options, message):
         Teleport(optimizer, mlp_symmetries(model), **options)
 
 
+def test_arguments_that_changed_places_are_refused():
+    model, optimizer, *_ = ready()
+    symmetries = mlp_symmetries(model)
+    with pytest.raises(
+        ValueError, match=r"optimizer must be a torch optimizer; got Sequential; the model goes to"
+    ):
+        Teleport(model, symmetries)
+    with pytest.raises(
+        ValueError, match=r"symmetries must be Symmetries; got list; pass what find\(\) returned"
+    ):
+        Teleport(optimizer, list(symmetries))
+    with pytest.raises(
+        ValueError, match=r"optimizer must be a torch optimizer; got Symmetries\(.*|got Symmetries;"
+    ):
+        Teleport(symmetries, optimizer)
+
+
+def test_objectives_and_solvers_have_names():
+    model, optimizer, *_ = ready()
+    named = Teleport(optimizer, mlp_symmetries(model), "balance", solver="transported-ascent")
+    assert named.objective == Balance() and named.solver == TransportedAscent()
+    assert named.radius == torch.inf
+
+
+@pytest.mark.parametrize(
+    "objective", [GradientNorm(), GradientNorm(lower=True), Balance(), Balance(lower=False)]
+)
+@pytest.mark.parametrize("radius", [50.0, 400.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("linear", [False, True], ids=["scalings", "matrices"])
+def test_a_radius_beyond_all_numbers_is_refused_or_not_reached(objective, radius, dtype, linear):
+    """Whatever is too large, by matrices or by scalings, changes nothing; what is lowered stops before that."""
+    torch.manual_seed(2)
+    model = mlp(5, 8, 7, 3, activation=nn.Identity if linear else nn.LeakyReLU).to(dtype)
+    optimizer = SGD(model.parameters(), lr=0.1, momentum=0.9)
+    x = torch.randn(16, 5, dtype=dtype)
+    for _ in range(2):
+        backward(model, x, torch.randn(16, 3, dtype=dtype))
+        optimizer.step()
+    before, outputs = snapshot(model, optimizer), model(x).detach()
+    symmetries = linear_symmetries(model) if linear else mlp_symmetries(model)
+    teleport = Teleport(optimizer, symmetries, objective, always, radius)
+    try:
+        teleport.step()
+    except ValueError as error:
+        assert "matrices must leave half" in str(error) or "must give finite values" in str(error)
+        same(snapshot(model, optimizer), before)
+        assert not objective.lower
+    else:
+        # Three layers, the norms of whose weights the elements (cond(g) up to 100) blow up by rounding errors.
+        bound = 300 * torch.finfo(dtype).eps
+        assert (model(x) - outputs).norm() <= bound * outputs.norm()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": "a"}, "steps must be a whole number; got 'a'; pass what"),
+        ({"steps": 2.5}, "steps must be a whole number; got 2.5"),
+        ({"jumps": -1}, "jumps must be a whole number; got -1"),
+        ({"jumps": None}, "jumps must be a whole number; got None"),
+        ({"generator": 3}, "generator must be the state of one on cpu; got 3"),
+        (
+            {"generator": torch.zeros(7, dtype=torch.uint8)},
+            "generator must be the state of one on cpu; got Tensor",
+        ),
+    ],
+)
+def test_states_with_wrong_entries_are_refused(change, message):
+    model, optimizer, *_ = ready()
+    teleport = Teleport(optimizer, mlp_symmetries(model), generator=torch.Generator().manual_seed(3))
+    teleport.steps, before = 4, teleport.generator.get_state()
+    with pytest.raises(ValueError, match=f"Teleport.load_state_dict: {message}"):
+        teleport.load_state_dict({"steps": 1, "jumps": 1, "generator": before} | change)
+    assert (teleport.steps, teleport.jumps) == (4, 0)
+    same(teleport.generator.get_state(), before)
+
+
 def test_states_that_do_not_fit_are_refused():
     model, optimizer, *_ = ready()
     plain = Teleport(optimizer, mlp_symmetries(model))
     drawing = Teleport(optimizer, mlp_symmetries(model), generator=torch.Generator())
     with pytest.raises(ValueError, match=r"needs steps, jumps and generator; got \['steps'\]"):
         plain.load_state_dict({"steps": 3})
+    with pytest.raises(ValueError, match="needs steps, jumps and generator; got list; pass what"):
+        plain.load_state_dict([3])
     with pytest.raises(ValueError, match="must go to a generator; got one without the other"):
         plain.load_state_dict(drawing.state_dict())
     with pytest.raises(ValueError, match="must go to a generator; got one without the other"):

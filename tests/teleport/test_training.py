@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD, Adagrad, Adam, AdamW, NAdam, RMSprop
+from torch.optim import LBFGS, SGD, Adafactor, Adagrad, Adam, AdamW, NAdam, RMSprop
 from torch.testing import assert_close
 
 from isoloss.teleport import Balance, GradientNorm, Teleport, always, at, every
@@ -29,6 +29,7 @@ OPTIMIZERS = {
     "NAdam": (NAdam, {"lr": 0.01}),
     "RMSprop": (RMSprop, {"lr": 0.005, "momentum": 0.5, "centered": True}),
     "Adagrad": (Adagrad, {"lr": 0.05}),
+    "Adafactor": (Adafactor, {"lr": 0.01}),
 }
 X, Y = (torch.randn(6, 16, n, generator=torch.Generator().manual_seed(n)) for n in (5, 3))
 
@@ -310,6 +311,54 @@ def test_attached_it_jumps_between_the_closure_and_the_step(keyword):
     assert next(steps) == 8
     assert loss.ndim == 0
     same(snapshot(model, optimizer), train(*build()))
+
+
+def minimize(model, optimizer):
+    """One step of an optimizer that calls its closure as often as it likes; the losses that it saw."""
+    losses = []
+
+    def closure():
+        x, y = (t[0].to(next(model.parameters()).dtype) for t in (X, Y))
+        losses.append(backward(model, x, y))
+        return losses[-1]
+
+    optimizer.step(closure)
+    return losses
+
+
+@pytest.mark.parametrize("search", [None, "strong_wolfe"])
+def test_attached_to_lbfgs_it_jumps_once_a_step_and_then_begins_anew(search):
+    """After a jump LBFGS goes where a new one goes from there; without a jump it goes on as if alone."""
+    options = {"lr": 0.2, "max_iter": 6, "line_search_fn": search}
+    model, alone, other = (mlp(5, 8, 7, 3).double() for _ in range(3))
+    alone.load_state_dict(model.state_dict())
+    optimizer, plain = LBFGS(model.parameters(), **options), LBFGS(alone.parameters(), **options)
+    teleport = Teleport(optimizer, mlp_symmetries(model), schedule=at(2, 4))
+    teleport.attach()
+    for step in range(6):
+        if step in (2, 4):
+            other.load_state_dict(model.state_dict())
+            backward(other, X[0].double(), Y[0].double())
+            Teleport(SGD(other.parameters()), mlp_symmetries(other), schedule=always).step()
+            plain, alone = LBFGS(other.parameters(), **options), other
+        seen, expected = (minimize(m, o) for m, o in ((model, optimizer), (alone, plain)))
+        assert len(seen) == len(expected) > 3
+        # Gradients that were moved differ from those computed there by rounding, which six steps magnify little.
+        assert_close(list(model.parameters()), list(alone.parameters()), rtol=1e-8, atol=1e-10)
+    assert (teleport.steps, teleport.jumps) == (6, 2)
+
+
+def test_lbfgs_keeps_its_history_where_nothing_moves():
+    runs = []
+    for schedule, radius in ((at(), None), (always, 0.0)):
+        torch.manual_seed(7)
+        model = mlp(5, 8, 7, 3)
+        optimizer = LBFGS(model.parameters(), lr=0.2, max_iter=4)
+        Teleport(optimizer, mlp_symmetries(model), schedule=schedule, radius=radius).attach()
+        for _ in range(3):
+            minimize(model, optimizer)
+        runs.append(snapshot(model))
+    same(*runs)
 
 
 def test_matrices_move_the_state_as_well():

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from isoloss.groups._general_linear import GeneralLinear
 from isoloss.groups._group import Charge, Group, is_real, normal, spread, widen
-from isoloss.groups._matrix import multiply, multiply_contragredient
+from isoloss.groups._matrix import inverse, multiply, multiply_contragredient
 from isoloss.groups._principal_log import principal_log
 
 
@@ -48,7 +48,7 @@ class Affine(Group):
         return g @ self._square(h, corner=1)
 
     def inverse(self, g: Tensor) -> Tensor:
-        return torch.linalg.inv(self._square(widen(g), corner=1))[..., :-1, :].to(g.dtype)
+        return inverse(self._square(g, corner=1))[..., :-1, :].to(g.dtype)
 
     def exp(self, a: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(self._square(widen(a), corner=0))[..., :-1, :].to(a.dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from isoloss.groups._group import Charge, Group, is_real, normal, widen
-from isoloss.groups._matrix import multiply, multiply_contragredient
+from isoloss.groups._matrix import inverse, multiply, multiply_contragredient
 from isoloss.groups._principal_log import principal_log
 
 
@@ -49,7 +49,7 @@ class GeneralLinear(Group):
         return g @ h
 
     def inverse(self, g: Tensor) -> Tensor:
-        return torch.linalg.inv(widen(g)).to(g.dtype)
+        return inverse(g).to(g.dtype)
 
     def exp(self, a: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(widen(a)).to(a.dtype)

@@ -3,10 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from fractions import Fraction
+from math import isfinite
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
+
+from isoloss._checks import is_size
 
 if TYPE_CHECKING:
     from isoloss.groups._product import Product
@@ -36,7 +39,7 @@ class Group(ABC):
     own: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or self.n < 1:
+        if not isinstance(self.n, int) or isinstance(self.n, bool) or self.n < 1:
             raise ValueError(
                 f"{type(self).__name__}: n must be a positive integer; got {self.n!r}. "
                 "Pass the size of the axis the group acts on."
@@ -112,7 +115,11 @@ class Group(ABC):
             generator: Source of the random numbers; the global one if it is None.
             dtype: Of the elements; the default dtype if it is None.
             device: Of the elements; the default device if it is None.
+
+        Raises:
+            ValueError: If scale is negative or not finite.
         """
+        check_scale(scale, f"{self.name}.sample")
         a = scale * self._draw(batch, generator)
         return self.exp(a.to(device or torch.get_default_device(), dtype or torch.get_default_dtype()))
 
@@ -209,6 +216,15 @@ class Group(ABC):
                 f"got {tuple(g.shape)} {g.dtype} with values {excerpt(g)}. "
                 f"Ask {self.name}.contains(g) beforehand."
             )
+
+
+def check_scale(scale: float, where: str) -> None:
+    """Refuse a standard deviation that is none."""
+    if not is_size(scale) or not isfinite(scale):
+        raise ValueError(
+            f"{where}: scale must be a finite number that is not negative; got {scale!r}; "
+            "it is the standard deviation of the algebra element, 0.5 by default."
+        )
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

@@ -15,8 +15,34 @@ def multiply(g: Tensor, x: Tensor) -> Tensor:
 
 
 def multiply_contragredient(g: Tensor, x: Tensor) -> Tensor:
-    """Return g^-T x; a row r of it solves r g = x, so that no inverse is formed."""
-    return _by_rows(lambda rows: torch.linalg.solve(widen(g), widen(rows), left=False), g, x)
+    """Return g^-T x; a row r of it solves r g = x, so that no inverse is formed.
+
+    Raises:
+        ValueError: If g is singular.
+    """
+    try:
+        return _by_rows(lambda rows: torch.linalg.solve(widen(g), widen(rows), left=False), g, x)
+    except torch.linalg.LinAlgError as error:
+        raise _singular("act", error) from error
+
+
+def inverse(g: Tensor) -> Tensor:
+    """Return g^-1, in the dtype of g or in float32 if that is narrower.
+
+    Raises:
+        ValueError: If g is singular.
+    """
+    try:
+        return torch.linalg.inv(widen(g))
+    except torch.linalg.LinAlgError as error:
+        raise _singular("inverse", error) from error
+
+
+def _singular(where: str, error: RuntimeError) -> ValueError:
+    return ValueError(
+        f"{where}: matrices must be invertible; got a singular one ({str(error).rstrip('.')}); "
+        "ask contains(g) of its group beforehand."
+    )
 
 
 def _by_rows(move: Callable[[Tensor], Tensor], g: Tensor, x: Tensor) -> Tensor:

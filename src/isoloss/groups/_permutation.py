@@ -54,4 +54,8 @@ class Permutation(Discrete):
         return bool(fits and (g.sort(-1).values == self.identity(device=g.device)).all())
 
     def _act(self, g: Tensor, x: Tensor, charge: Charge) -> Tensor:
+        if g.dtype != torch.int64:
+            raise ValueError(
+                f"{self.name}.act: permutations hold indices, int64; got {g.dtype}. Convert them: g.long()."
+            )
         return torch.take_along_dim(x, spread(g, x), -1)

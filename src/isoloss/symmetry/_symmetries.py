@@ -2,8 +2,11 @@
 
 import json
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
 from typing import Any, overload
 
 import torch
@@ -111,7 +114,7 @@ class Symmetries(Sequence[Symmetry]):
             tensors: Named parameters and buffers of the model.
 
         Raises:
-            ValueError: If there is not one element per symmetry.
+            ValueError: If there is not one element per symmetry, or one has not its shape or sort of numbers.
         """
         moved: dict[str, Tensor] = {}
         current = dict(tensors)
@@ -144,18 +147,13 @@ class Symmetries(Sequence[Symmetry]):
         """
         tensors = named_tensors(self.model)
         self._check_fits(tensors, "act_")
-        try:
-            moved = self.act(elements, tensors)
-        except torch.linalg.LinAlgError as error:
-            raise ValueError(
-                f"Symmetries.act_: matrices must be invertible; got {error} Draw another, or a smaller, element."
-            ) from error
         for s, g in self._paired(elements):
             if not _lies_in(s.group, g):
                 raise ValueError(
                     f"Symmetries.act_: elements must lie in their group, or the function changes; got {excerpt(g)} "
                     f"for {s.name} on {s.parameters[0]}; nothing was changed; ask group.contains beforehand."
                 )
+        moved = self.act(elements, tensors)
         write_atomically(((n, tensors[n], new) for n, new in moved.items()), where="Symmetries.act_")
 
     def save(self, elements: Elements, path: str | os.PathLike[str]) -> None:
@@ -170,8 +168,11 @@ class Symmetries(Sequence[Symmetry]):
     def load(self, path: str | os.PathLike[str]) -> list[Tensor | None]:
         """Read group elements that `save` wrote.
 
+        Files of the first versions name the parameters that move, but not which parts of them do. They are read as
+        well, with a warning where that leaves the order of two symmetries open.
+
         Raises:
-            ValueError: If the file belongs to other symmetries.
+            ValueError: If the file belongs to other symmetries, or to these in another order.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -184,11 +185,18 @@ class Symmetries(Sequence[Symmetry]):
                 f"Symmetries.load: the file must be one that save wrote; got {path}, no safetensors ({error}); "
                 "save the elements again."
             ) from error
-        if written != self._signature():
+        early = [[s.name, *s.parameters] for s in self]
+        if written not in (json.loads(json.dumps(self._signature())), early):
             others = "no elements" if written is None else f"elements of {len(written)} others"
             raise ValueError(
                 f"Symmetries.load: the file must hold elements of these {len(self)} symmetries; "
                 f"got {others} in {path}; find the symmetries of the model that wrote it."
+            )
+        if written == early and len(set(map(tuple, early))) < len(early):
+            warnings.warn(
+                f"Symmetries.load: {path} is too old to tell symmetries of the same parameters apart; "
+                "if they have been reordered, elements go astray; save them again.",
+                stacklevel=2,
             )
         return [known.get(str(i)) for i in range(len(self))]
 
@@ -228,8 +236,9 @@ class Symmetries(Sequence[Symmetry]):
             dtypes.append(dtype)
         return dtypes
 
-    def _signature(self) -> list[list[str]]:
-        return [[s.name, *s.parameters] for s in self]
+    def _signature(self) -> list[list]:
+        """What tells these symmetries from others: groups, and all that slots hold, charges and blocks included."""
+        return [[s.name, *(asdict(slot, dict_factory=_plain) for slot in s.slots)] for s in self]
 
     def _check_fits(self, tensors: Tensors, where: str) -> None:
         for name in dict.fromkeys(n for s in self for n in (*s.parameters, *s.reads)):
@@ -246,6 +255,11 @@ class Symmetries(Sequence[Symmetry]):
                 )
 
     def _paired(self, elements: Elements):
+        if not isinstance(elements, Sequence):
+            raise ValueError(
+                f"Symmetries: elements must be a list, one per symmetry; got {type(elements).__name__}; "
+                "start from identity() or sample(), and put None where nothing should move."
+            )
         if len(elements) != len(self):
             raise ValueError(
                 f"Symmetries: one element per symmetry; got {len(elements)} for {len(self)}; "
@@ -253,13 +267,25 @@ class Symmetries(Sequence[Symmetry]):
             )
         pairs = [(s, g) for s, g in zip(self, elements, strict=True) if g is not None]
         for s, g in pairs:
-            shape = (*s.batch, *s.group.element_shape)
-            if tuple(g.shape) != shape:
+            model = s.identity(device=torch.device("meta"))
+            if not isinstance(g, Tensor) or g.shape != model.shape:
+                got = tuple(g.shape) if isinstance(g, Tensor) else repr(g)
                 raise ValueError(
-                    f"Symmetries: an element of {s.name} has shape {shape}; got {tuple(g.shape)}; "
+                    f"Symmetries: an element of {s.name} has shape {tuple(model.shape)}; got {got}; "
                     "start from identity() or sample()."
                 )
+            if g.dtype != model.dtype and not (g.is_floating_point() and model.is_floating_point()):
+                sort = "floating-point numbers" if model.is_floating_point() else "indices, int64"
+                raise ValueError(
+                    f"Symmetries: an element of {s.name} holds {sort}; got {g.dtype} for "
+                    f"{', '.join(s.parameters)}; give the elements in the order of the symmetries."
+                )
         return pairs
+
+
+def _plain(fields: list[tuple[str, Any]]) -> list:
+    """The values of a dataclass, numbers as strings: 1 and Fraction(1) are the same charge."""
+    return [str(value) if isinstance(value, int | float | Fraction) else value for _, value in fields]
 
 
 def _lies_in(group: Group, g: Tensor) -> bool:

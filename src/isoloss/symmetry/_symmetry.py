@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import prod
 
 import torch
 from torch import Tensor
 
 from isoloss.groups import Group, Permutation, PositiveScaling, SignFlip
+from isoloss.groups._group import check_scale
 from isoloss.symmetry._slot import Shift, Slot
 
 Tensors = Mapping[str, Tensor]
@@ -61,7 +63,12 @@ class Symmetry:
         return self.group.identity(self.batch, **options)
 
     def sample(self, scale: float = 0.5, generator: torch.Generator | None = None, **options) -> Tensor:
-        """A random element; scale is the size of its algebra element, and is ignored by discrete groups."""
+        """A random element; scale is the size of its algebra element, and is ignored by discrete groups.
+
+        Raises:
+            ValueError: If scale is negative or not finite.
+        """
+        check_scale(scale, f"{self.name}.sample")
         return self.group.sample(self.batch, scale=scale, generator=generator, **options)
 
     def act(self, g: Tensor, tensors: Tensors) -> dict[str, Tensor]:
@@ -161,12 +168,12 @@ class Symmetry:
                 f"Symmetry.transport_second: elementwise second moments follow scalings, signs and permutations only; "
                 f"got {self.name}; choose second_moments='keep' or 'reset' for it."
             )
-        doubled = {s: replace(s, charge=2 * s.charge) for s in self.slots if isinstance(s, Slot)}
-        return self._each(
-            seconds,
-            seconds,
-            lambda slot, x: doubled[slot].moved(self.group, self._like(g, x), x, seconds, -1),
-        )
+        return self.charged(-2).act(g, seconds)
+
+    def charged(self, power: int) -> "Symmetry":
+        """The same group on what moves with every charge times the power: gradients -1, their squares -2."""
+        slots = (replace(s, charge=power * Fraction(s.charge)) for s in self.slots if isinstance(s, Slot))
+        return replace(self, slots=tuple(slots))
 
     @property
     def name(self) -> str:

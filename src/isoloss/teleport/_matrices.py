@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from isoloss.groups import ComplexScaling, GeneralLinear, Orthogonal
+from isoloss.groups._matrix import inverse
 from isoloss.symmetry import Slot, Symmetry
 
 
@@ -18,6 +19,9 @@ class Matrices:
     Args:
         symmetry: One of matrices, in the sense of `are_matrices`.
         g: Its element; a complex scaling is a matrix of the plane for every frequency.
+
+    Raises:
+        ValueError: If g is singular.
     """
 
     def __init__(self, symmetry: Symmetry, g: Tensor):
@@ -27,7 +31,7 @@ class Matrices:
             re, im = g.unbind(-1)
             g = torch.stack([torch.stack([re, -im], -1), torch.stack([im, re], -1)], -2)
         same = isinstance(symmetry.group, Orthogonal)
-        self._of_sign = {1: g, -1: g if same else torch.linalg.inv(g.double()).mT}
+        self._of_sign = {1: g, -1: g if same else inverse(g.double()).mT}
 
     def move_(
         self, tensors: Mapping[str, Tensor], power: int, entries: Callable[[Tensor], Tensor] | None = None

@@ -1,6 +1,7 @@
 """Everything that one jump writes: collected, checked, and then written, all of it or nothing."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -48,8 +49,15 @@ class Move:
         factors = [f if f.device == target.device else f.to(target.device) for f in factors]
         if target.dtype in HALF and len(factors) > 1:
             # Two products would round twice, to three digits.
+            smallest, largest = (end ** len(factors) for end in limits)
             factors = [torch.stack(torch.broadcast_tensors(*factors)).prod(0)]
+            limits = smallest, largest
         self._scaled.append((name, target, factors, limits, bound))
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing to write?"""
+        return not self._scaled and not self._replaced
 
     def replace(self, name: str, target: Tensor, new: Tensor) -> None:
         """Copy a new value into the target."""
@@ -100,8 +108,9 @@ class Move:
             self._refuse(name, "a factor is zero, infinite or not a number")
         if not size < torch.inf:
             self._refuse(name, "it was not finite before")
-        safe = size * largest ** len(factors) <= torch.finfo(target.dtype).max
-        if not safe and not _product(target, factors).isfinite().all():
+        # A power of floats that is too large raises; a product is infinite.
+        safe = prod([largest] * len(factors), start=size) <= torch.finfo(target.dtype).max
+        if not safe and not _product(target, factors).to(target.dtype).isfinite().all():
             self._refuse(name, f"its largest entry is {size:.3g} and the largest factor {largest:.3g}")
 
     def _refuse(self, name: str, cause: str) -> None:

@@ -87,7 +87,9 @@ class Pair:
         grow, shrink = self.grow + ridge.grow, self.shrink + ridge.shrink
         root, inverse = _function(grow, torch.sqrt), _function(grow, torch.rsqrt)
         s = inverse @ _function(root @ shrink @ root, torch.sqrt) @ inverse
-        if radius < torch.inf:
+        if (
+            radius < 100.0
+        ):  # no minimum of a sum with a ridge lies farther, where exp(6 radius) would overflow
             s = _descend(Pair(grow, shrink), s, radius)
         eye = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
         both = (_trace(eye, self.grow) > 0) & (_trace(eye, self.shrink) > 0)

@@ -6,6 +6,8 @@ Any callable that takes the number of the step, counted from 0, and answers yes 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from isoloss._checks import is_whole
+
 Schedule = Callable[[int], bool]
 
 
@@ -20,15 +22,22 @@ class every:
 
     Attributes:
         n: Steps from one jump to the next.
-        until: First step of the part of training that is left alone; None for no end.
+        until: First step of the part of training that is left alone; None for no end. The jump at step 0 comes
+            before any later end: every(10, until=5) jumps once.
     """
 
     n: int
     until: int | None = None
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"every: n must be at least 1; got {self.n}; every(1) jumps at every step.")
+        if not is_whole(self.n, least=1):
+            raise ValueError(
+                f"every: n must be a whole number of at least 1; got {self.n!r}; every(1) jumps at every step."
+            )
+        if self.until is not None and not is_whole(self.until):
+            raise ValueError(
+                f"every: until must be the number of a step, counted from 0; got {self.until!r}; None is for no end."
+            )
 
     def __call__(self, step: int) -> bool:
         return step % self.n == 0 and (self.until is None or step < self.until)
@@ -36,12 +45,17 @@ class every:
 
 @dataclass(frozen=True, init=False)
 class at:
-    """At the steps named: at(0, 100, 200)."""
+    """At the steps named: at(0, 100, 200). With none, at(), it is the schedule that never jumps."""
 
     steps: frozenset[int]
 
     def __init__(self, *steps: int | Iterable[int]):
-        flat = [s for many in steps for s in ([many] if isinstance(many, int) else many)]
+        flat = [s for many in steps for s in (many if isinstance(many, Iterable) else [many])]
+        if wrong := [s for s in flat if not is_whole(s)]:
+            raise ValueError(
+                f"at: steps must be whole numbers, counted from 0; got {', '.join(map(repr, wrong[:3]))}; "
+                "write at(0, 100, 200)."
+            )
         object.__setattr__(self, "steps", frozenset(flat))
 
     def __call__(self, step: int) -> bool:
@@ -61,9 +75,14 @@ class first:
     per_epoch: int | None = None
 
     def __post_init__(self) -> None:
-        if self.per_epoch is not None and self.per_epoch < 1:
+        if not is_whole(self.k):
             raise ValueError(
-                f"first: per_epoch must be at least 1; got {self.per_epoch}; pass len(loader), the steps of one epoch."
+                f"first: k must be a number of steps; got {self.k!r}; first(4) jumps four times."
+            )
+        if self.per_epoch is not None and not is_whole(self.per_epoch, least=1):
+            raise ValueError(
+                f"first: per_epoch must be a whole number of at least 1; got {self.per_epoch!r}; "
+                "pass len(loader), the steps of one epoch."
             )
 
     def __call__(self, step: int) -> bool:

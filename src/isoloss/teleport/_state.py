@@ -1,8 +1,7 @@
 """How the optimizer's state follows a jump: momentum like a gradient, second moments like squared gradients."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -11,8 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from isoloss.groups import Permutation, PositiveScaling, SignFlip
-from isoloss.symmetry import Slot, Symmetry
+from isoloss.symmetry import Symmetry
 from isoloss.teleport._matrices import Matrices, are_matrices
+from isoloss.teleport._quadratic import widen
 
 Policy = Literal["transport", "keep", "reset"]
 POLICIES = ("transport", "keep", "reset")
@@ -65,8 +65,13 @@ KNOWN: dict[str, Kind] = {
     "step_size": STEP,
     "ax": PARAMETER,  # ASGD
 }
-# RMSprop's momentum sums gradients that were divided by their root mean square.
-KNOWN_OF: dict[type[Optimizer], dict[str, Kind]] = {torch.optim.RMSprop: {"momentum_buffer": UPDATE}}
+KNOWN_OF: dict[type[Optimizer], dict[str, Kind]] = {
+    # RMSprop's momentum sums gradients that were divided by their root mean square.
+    torch.optim.RMSprop: {"momentum_buffer": UPDATE},
+    torch.optim.Adafactor: {"row_var": SQUARE, "col_var": SQUARE, "variance": SQUARE},
+}
+# What LBFGS knows of the way it came; without it, and with n_iter = 0, it begins anew.
+HISTORY = ("d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss", "al")
 
 COUNTERS = ("step", "mu_product", "mu", "eta")
 START = {"mu_product": 1.0, "mu": 1.0}
@@ -88,6 +93,44 @@ class States:
     tensors: dict[str, Tensor]
     bound: float | None = None
 
+    def called(self, name: str) -> str:
+        """The entry of one parameter, for messages."""
+        return name if self.kind is PARAMETER else f"{self.key} of {name}"
+
+    def writes(self, name: str, new: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """What a new value for one parameter changes: triples (name, tensor, its new value)."""
+        return [(self.called(name), self.tensors[name], new)]
+
+
+@dataclass(frozen=True)
+class Factored(States):
+    r"""Squares that are known by the means of their rows, r, and columns, c, alone, as Adafactor keeps them.
+
+    .. math:: V = r c^T / \operatorname{mean}(r)
+
+    What moves is this estimate, formed for the jump. Its means are r and c again, and where scalings, signs and
+    permutations act along its last two axes it stays of rank one: they move it exactly.
+
+    Attributes:
+        means: Tensors r (..., m, 1) and c (..., 1, n) by the name of the parameter; `tensors` are the V.
+    """
+
+    means: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: Tensor, columns: Tensor) -> None:
+        """Form the estimate for one more parameter."""
+        r, c = widen(rows), widen(columns)
+        self.tensors[name] = r @ (c / r.mean(-2, keepdim=True).clamp_min(torch.finfo(r.dtype).tiny))
+        self.means[name] = rows, columns
+
+    def writes(self, name: str, new: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """The means of the new estimate."""
+        rows, columns = self.means[name]
+        return [
+            (f"row_var of {name}", rows, new.mean(-1, keepdim=True)),
+            (f"col_var of {name}", columns, new.mean(-2, keepdim=True)),
+        ]
+
 
 def states(
     optimizer: Optimizer,
@@ -107,13 +150,18 @@ def states(
         ValueError: If the state has an entry that is not known.
     """
     found: dict[str, States] = {}
+    factored = Factored("row_var", SQUARE, {})
     for name, p in parameters.items() if optimizer.state else ():
         for key, value in optimizer.state.get(p, {}).items():
             kind = _kind(optimizer, key, value, p, kinds, name)
             if kind is None or (kind.policy is not None and policies[kind.policy] != "transport"):
                 continue
+            if isinstance(optimizer, torch.optim.Adafactor) and key in ("row_var", "col_var"):
+                if key == "row_var" and "col_var" not in kinds:
+                    factored.add(name, value, optimizer.state[p]["col_var"])
+                continue
             found.setdefault(key, States(key, kind, {})).tensors[name] = value
-    return list(found.values())
+    return [*found.values(), *([factored] if factored.tensors else [])]
 
 
 def resets(
@@ -125,21 +173,56 @@ def resets(
 
     Returns:
         Triples (name, tensor, its value at the start).
+
+    Raises:
+        ValueError: If what is to be reset is neither tensor nor number.
     """
+    triples = []
+    for entries, key, start in _resetting(optimizer, policies, kinds):
+        value = entries[key]
+        if isinstance(value, Tensor):
+            triples.append((key, value, torch.full_like(value, start)))
+        elif value is not None and not isinstance(value, int | float):
+            raise ValueError(
+                f"Teleport: reset starts tensors and numbers again; got {key!r} of {type(optimizer).__name__}, "
+                f"a {type(value).__name__}; choose keep, and start it again yourself."
+            )
+    return triples
+
+
+def restart(optimizer: Optimizer, policies: Mapping[str, Policy], kinds: Mapping[str, str]) -> None:
+    """What no tensor holds starts again, once the jump is made: plain numbers to be reset, and LBFGS's history.
+
+    The steps and the changes of the gradient that LBFGS remembers belong to another point. It begins anew from the
+    one jumped to, whatever the policies.
+    """
+    for entries, key, start in _resetting(optimizer, policies, kinds):
+        if isinstance(entries[key], int | float):
+            entries[key] = type(entries[key])(start)
+    if isinstance(optimizer, torch.optim.LBFGS):
+        for entries in optimizer.state.values():
+            entries["n_iter"] = 0
+            for key in HISTORY:
+                entries.pop(key, None)
+
+
+def _resetting(
+    optimizer: Optimizer, policies: Mapping[str, Policy], kinds: Mapping[str, str]
+) -> Iterator[tuple[dict, str, float]]:
+    """The state of a parameter, an entry of it that is to be reset, and the value at the start."""
     if "reset" not in (*policies.values(), *kinds.values()):
-        return []
+        return
     fresh = all(policy == "reset" for policy in policies.values())
-    pairs = []
     for group in optimizer.param_groups:
         for p in group["params"]:
-            for key, value in optimizer.state.get(p, {}).items():
+            entries = optimizer.state.get(p, {})
+            for key, value in entries.items():
                 kind = _kind(optimizer, key, value, p, kinds, "a parameter")
                 chosen = kinds.get(key) == "reset" or (
                     kind is not None and policies.get(kind.policy or "") == "reset"
                 )
-                if isinstance(value, Tensor) and (chosen or (fresh and key in COUNTERS)):
-                    pairs.append((key, value, torch.full_like(value, _start(key, group))))
-    return pairs
+                if chosen or (fresh and key in COUNTERS):
+                    yield entries, key, _start(key, group)
 
 
 class Carrier:
@@ -168,9 +251,7 @@ class Carrier:
             case SignFlip():
                 x.update(symmetry.transport(g, x, here) if kind.signed else {})
             case PositiveScaling() if symmetry.linear:
-                x.update(
-                    replace(symmetry, slots=_charged(symmetry, kind.power)).act(g, x) if kind.power else {}
-                )
+                x.update(symmetry.charged(kind.power).act(g, x) if kind.power else {})
             case _ if are_matrices(symmetry):
                 if kind.power:
                     self._matrices.move_(x, 1 if kind is PARAMETER else -1, ENTRIES.get(kind.name))
@@ -184,17 +265,24 @@ class Carrier:
         return Matrices(self.symmetry, self._g)
 
 
-def _charged(symmetry: Symmetry, power: int) -> tuple[Slot, ...]:
-    return tuple(replace(s, charge=power * Fraction(s.charge)) for s in symmetry.slots if isinstance(s, Slot))
-
-
 def _kind(
     optimizer: Optimizer, key: str, value, p: Tensor, kinds: Mapping[str, str], name: str
 ) -> Kind | None:
     """The kind of an entry, None for counters and for what the user wants kept or reset."""
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    if value is None:
+        return None
     if key in kinds:
-        return KINDS.get(kinds[key])
-    if key in COUNTERS or value is None or isinstance(value, bool | int | float | str):
+        kind = KINDS.get(kinds[key])
+        if kind is not None and shape != tuple(p.shape):
+            raise ValueError(
+                f"Teleport: what moves with a parameter has its shape, {tuple(p.shape)}; got {key!r} of "
+                f"{type(optimizer).__name__} ({shape}) at {name}; choose keep or reset for it."
+            )
+        return kind
+    if isinstance(optimizer, torch.optim.LBFGS) and key in HISTORY:
+        return None
+    if key in COUNTERS or isinstance(value, bool | int | float | str):
         return None
     for cls, known in KNOWN_OF.items():
         if isinstance(optimizer, cls) and key in known:
@@ -203,7 +291,6 @@ def _kind(
         return KNOWN[key]
     if isinstance(value, Tensor) and value.numel() == 1 and value.shape != p.shape:
         return None
-    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     raise ValueError(
         f"Teleport: every entry of the optimizer's state must be known, for it has to move with the parameters; "
         f"got {key!r} of {type(optimizer).__name__} ({shape}) at {name}; "

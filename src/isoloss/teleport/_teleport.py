@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
+from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._jump import Jump
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
@@ -18,10 +19,10 @@ from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, every
-from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, states
+from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
-from isoloss.teleport.objectives import GradientNorm, Objective
-from isoloss.teleport.solvers import Solution, Solver, TransportedAscent
+from isoloss.teleport.objectives import OBJECTIVES, GradientNorm, Objective
+from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
 
 FOUR_JUMPS = every(100, until=400)
 
@@ -47,19 +48,20 @@ class Teleport:
         optimizer: Any torch optimizer.
         symmetries: Those of the model; what the optimizer does not train stays where it is, and symmetries that
             would move it are left out with a warning.
-        objective: What to raise or lower.
+        objective: What to raise or lower: an object, or its name in `OBJECTIVES`.
         schedule: Asked with the number of the step; says whether to jump. By default four times, 100 steps apart.
         radius: Bound on the spectral norm of the algebra element, log g, of every group: no singular value leaves
             [exp(-r), exp(r)]. This needs no unit and means the same at every width: no weight vector grows or
             shrinks by more than that factor on either side, and rounding errors grow by at most cond(g) = exp(2r).
             The gradient norm has no maximum on the orbit; with 0.1, its default, training stayed finite at every
             learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together.
-        solver: How the element is found; `TransportedAscent` if None.
+        solver: How the element is found: an object, or its name in `SOLVERS`; `TransportedAscent` if None.
         momentum: "transport" moves it like a gradient, "keep" leaves it, "reset" sets it to zero (section 5.4.1 of
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
             permutations exactly, and matrices in expectation, for gradients without correlations. Reset together
-            with momentum, the step counters of the optimizer start again.
+            with momentum, the step counters of the optimizer start again. LBFGS, whose history belongs to the
+            point where it was made, begins anew after every jump, whatever the policies.
         kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
             "update", "magnitude", "step", "parameter", "keep" or "reset".
         measure: Returns the loss on the current batch, without backward; asked before and after every jump.
@@ -71,10 +73,10 @@ class Teleport:
         self,
         optimizer: Optimizer,
         symmetries: Symmetries,
-        objective: Objective | None = None,
+        objective: Objective | str | None = None,
         schedule: Schedule = FOUR_JUMPS,
         radius: float | None = None,
-        solver: Solver | None = None,
+        solver: Solver | str | None = None,
         *,
         momentum: Policy = "transport",
         second_moments: Policy = "transport",
@@ -83,12 +85,13 @@ class Teleport:
         approximate: bool = False,
         generator: torch.Generator | None = None,
     ):
+        check_parts(optimizer, symmetries, schedule, generator)
         self.optimizer = optimizer
         self.symmetries = symmetries
-        self.objective = GradientNorm() if objective is None else objective
+        self.objective = chosen("objective", objective, OBJECTIVES, GradientNorm)
         self.schedule = schedule
-        self.radius = self.objective.radius if radius is None else float(radius)
-        self.solver = TransportedAscent() if solver is None else solver
+        self.radius = checked_radius(radius, self.objective)
+        self.solver = chosen("solver", solver, SOLVERS, TransportedAscent)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
         self.kinds = dict(kinds or {})
         self.measure = measure
@@ -122,7 +125,11 @@ class Teleport:
         return jump
 
     def attach(self) -> RemovableHandle:
-        """Let every optimizer.step() call `step` first, also if it is given a closure; remove() undoes it."""
+        """Let every optimizer.step() call `step` first; remove() undoes it.
+
+        If it is given a closure, `step` comes after the first call of that: later ones, those of a line search
+        among them, compare losses along a direction that starts where the first was.
+        """
 
         def before(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
@@ -130,12 +137,17 @@ class Teleport:
                 self.step()
                 return None
 
+            waiting = [self.step]
+
             def backward_then_jump():
                 loss = closure()
-                self.step()
+                if waiting:
+                    waiting.pop()()
                 return loss
 
-            return (optimizer, backward_then_jump), {k: v for k, v in kwargs.items() if k != "closure"}
+            return (optimizer, backward_then_jump, *args[2:]), {
+                k: v for k, v in kwargs.items() if k != "closure"
+            }
 
         return self.optimizer.register_step_pre_hook(before)
 
@@ -150,16 +162,7 @@ class Teleport:
         Raises:
             ValueError: If the state is not one of ours, or has a generator where we have none, or the reverse.
         """
-        if not {"steps", "jumps", "generator"} <= state.keys():
-            raise ValueError(
-                f"Teleport.load_state_dict: needs steps, jumps and generator; got {sorted(state)}; "
-                "pass what state_dict() returned."
-            )
-        if (state["generator"] is None) != (self.generator is None):
-            raise ValueError(
-                "Teleport.load_state_dict: the generator's state must go to a generator; got one without the other; "
-                "give generator=torch.Generator() exactly if the saved teleport had one."
-            )
+        check_state(state, self.generator)
         self.steps, self.jumps = int(state["steps"]), int(state["jumps"])
         if self.generator is not None:
             self.generator.set_state(state["generator"].cpu())
@@ -204,6 +207,8 @@ class Teleport:
             move.replace(name, target, new)
         report |= self._measured("before", point)
         move.commit()
+        if not move.empty:
+            restart(self.optimizer, self.policies, self.kinds)
         report |= self._measured("after", point)
         if point.gradients:
             last = norms[1] if norms[1] is not None else _norm(point.gradients)
@@ -266,11 +271,6 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
-        if not self.radius >= 0.0:
-            raise ValueError(
-                f"Teleport: radius must not be negative; got {self.radius}; "
-                "to go where the objective is lower, say so: GradientNorm(lower=True)."
-            )
 
 
 def _norm(gradients: Mapping[str, Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from isoloss.symmetry import Symmetry
 from isoloss.teleport._move import Move
 from isoloss.teleport._quadratic import widen
 from isoloss.teleport._scalings import Scalings
-from isoloss.teleport._state import GRADIENT, PARAMETER, Carrier, States
+from isoloss.teleport._state import GRADIENT, PARAMETER, Carrier, Factored, States
 
 
 def together(
@@ -48,7 +48,8 @@ def together(
     reading = {name for carrier in rest for name in carrier.symmetry.reads}
     places: list[dict[str, Tensor]] = []  # the parameters before each of the rest, where that matters
     for family in [States("parameter", PARAMETER, dict(parameters)), *states]:
-        new = {n: widen(x).clone() for n, x in family.tensors.items() if n in moving | reading}
+        copied = moving | reading | (family.tensors.keys() if isinstance(family, Factored) else set())
+        new = {n: widen(x).clone() for n, x in family.tensors.items() if n in copied}
         written = moving | (reading if family.kind is GRADIENT else set())
         if factors is not None and family.kind.power:
             written |= factors.apply(family, new, move)
@@ -57,7 +58,8 @@ def together(
                 places.append({} if carrier.symmetry.linear else {n: x.clone() for n, x in new.items()})
             carrier.move_(family.kind, new, places[k])
         for name in written & new.keys():
-            move.replace(_called(name, family), family.tensors[name], new[name])
+            for called, target, value in family.writes(name, new[name]):
+                move.replace(called, target, value)
     return move
 
 
@@ -77,7 +79,7 @@ class _Factors:
             if x is None:
                 continue
             if cells.name not in new:
-                move.scale(_called(cells.name, family), x, cells.spread(parts), limits, family.bound)
+                move.scale(family.called(cells.name), x, cells.spread(parts), limits, family.bound)
                 continue
             copied.add(cells.name)
             for factor in cells.spread(parts):
@@ -96,7 +98,3 @@ def _positive(symmetry: Symmetry, g: Tensor | None) -> Tensor | None:
     if g is None or not isinstance(symmetry.group, ComplexScaling):
         return g
     return g if bool((g[..., 0] > 0).all() and (g[..., 1] == 0).all()) else None
-
-
-def _called(name: str, family: States) -> str:
-    return name if family.kind is PARAMETER else f"{family.key} of {name}"

@@ -147,3 +147,12 @@ def test_rates_of_zero_weigh_nothing():
 def test_the_default_radii():
     assert GradientNorm().radius == 0.1
     assert Balance().radius == inf
+
+
+@pytest.mark.parametrize("cls", [Balance, GradientNorm])
+@pytest.mark.parametrize("lower", ["x", "False", 1, None])
+def test_lower_is_yes_or_no(cls, lower):
+    with pytest.raises(
+        ValueError, match=f"{cls.__name__}: lower must be True or False; got .*; True goes where"
+    ):
+        cls(lower=lower)

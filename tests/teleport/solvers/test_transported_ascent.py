@@ -144,5 +144,44 @@ def test_it_says_what_it_needs():
         solve(GradientNorm(), [], {}, {}, inf)
 
 
+@pytest.mark.parametrize("argument", ["sweeps", "rounds"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, "3", True])
+def test_it_goes_a_whole_number_of_times(argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be a whole number of at least 1; got "):
+        TransportedAscent(**{argument: value})
+
+
+def test_matrices_keep_half_of_the_digits():
+    """The bound is where eps cond(g) = sqrt(eps); scalings do not round, and have none."""
+    symmetries, tensors, gradients = linear(5, 4, 3)
+    assert solve(GradientNorm(), symmetries, tensors, gradients, 9.0).size == 9.0
+    message = r"must leave half of the digits of torch.float64; got radius 9.1 and GL\(4\) on 0.weight, 2.weight; give"
+    with pytest.raises(ValueError, match=message + r" at most 9.01\."):
+        solve(GradientNorm(), symmetries, tensors, gradients, 9.1)
+    scalings = list(mlp_symmetries(mlp(5, 4, 3, bias=False)))
+    assert_close(solve(GradientNorm(), scalings, tensors, gradients, 9.1).size, torch.tensor(9.1).double())
+
+
+def test_matrices_that_cannot_be_found_are_refused():
+    """The first pair takes the squares of float32 beyond all numbers; there are no Gram matrices for the second."""
+    symmetries, tensors, gradients = linear(5, 4, 6, 3)
+    tensors = {n: t.float() for n, t in tensors.items()}
+    gradients = {n: 1e17 * g.float() for n, g in gradients.items()}
+    message = "matrices must be finite; got none at radius 9 for the gradient norm .*; nothing was changed; use a sm"
+    with pytest.raises(ValueError, match=message):
+        solve(GradientNorm(), symmetries, tensors, gradients, 9.0)
+
+
+def test_a_sum_that_vanishes_is_not_predicted_below_zero():
+    """One pair, without a bias, lowered from far away: what remains is less than the rounding of the sum."""
+    symmetries, tensors, _ = linear(5, 4, 3)
+    for k in range(20):
+        torch.manual_seed(k)
+        large, small = (torch.randn_like(t).float() for t in tensors.values())
+        gradients = dict(zip(tensors, (1e6 * large, 1e-6 * small), strict=True))
+        found = solve(GradientNorm(lower=True), symmetries, tensors, gradients, inf)
+        assert found.after >= 0.0
+
+
 def test_it_is_registered():
     assert SOLVERS["transported-ascent"] is TransportedAscent

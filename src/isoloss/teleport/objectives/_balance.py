@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
+from isoloss.teleport.objectives._objective import check_lower
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Balance:
     radius: ClassVar[float] = inf
     passes: ClassVar[int] = 0
     needs_gradients: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_lower(self)
 
     def form(self, point: Point) -> Quadratic:
         """The sum of squares of the parameters here."""

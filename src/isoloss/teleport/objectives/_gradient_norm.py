@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
+from isoloss.teleport.objectives._objective import check_lower
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class GradientNorm:
     radius: ClassVar[float] = 0.1
     passes: ClassVar[int] = 0
     needs_gradients: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_lower(self)
 
     def form(self, point: Point) -> Quadratic:
         """The weighted sum of squares of the gradients here."""

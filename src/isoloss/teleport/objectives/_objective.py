@@ -31,6 +31,15 @@ class Objective(Protocol):
         ...
 
 
+def check_lower(objective: Objective) -> None:
+    """Refuse what says neither yes nor no: a text would count as yes."""
+    if not isinstance(objective.lower, bool):
+        raise ValueError(
+            f"{type(objective).__name__}: lower must be True or False; got {objective.lower!r}; "
+            "True goes where the objective is smaller."
+        )
+
+
 @runtime_checkable
 class QuadraticObjective(Objective, Protocol):
     """An objective that is a sum of squares of parameters or of transported gradients: known on the whole orbit."""

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from math import inf, sqrt
+from math import inf, log, sqrt
 
 import torch
 from torch import Tensor
 
+from isoloss._checks import is_whole
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Block, Slot, Symmetry
 from isoloss.teleport._matrices import Matrices, are_matrices
@@ -36,6 +37,14 @@ class TransportedAscent:
     sweeps: int = 1
     rounds: int = 20
 
+    def __post_init__(self) -> None:
+        for argument, value in (("sweeps", self.sweeps), ("rounds", self.rounds)):
+            if not is_whole(value, least=1):
+                raise ValueError(
+                    f"TransportedAscent: {argument} must be a whole number of at least 1; got {value!r}; "
+                    "the defaults are for training."
+                )
+
     def uses(self, symmetry: Symmetry) -> bool:
         """Scalings, real or complex, and general linear groups that move every entry from one side only."""
         return is_scaling(symmetry) or (
@@ -55,7 +64,8 @@ class TransportedAscent:
 
         Raises:
             TypeError: If the objective is not a sum of squares.
-            ValueError: If it is to be raised without a bound.
+            ValueError: If it is to be raised without a bound, or so far by matrices that rounding would change the
+                function, or if there is no finite element to be found.
         """
         form_at = getattr(objective, "form", None)
         if form_at is None:
@@ -86,8 +96,9 @@ class TransportedAscent:
         if pairs:
             form = _scaled(form, scalings, s, {n for i in pairs for n in symmetries[i].parameters})
             chosen = [symmetries[i] for i in pairs]
-            found, change = self._in_turn(chosen, form, radius, objective.lower)
-            after = after + change.to(after)
+            found, change = self._matrices(chosen, form, radius, objective, scalings.dtype)
+            # The change is a difference of large numbers where little remains.
+            after = (after + change.to(after)).clamp_min(0.0)
             for i, g in zip(pairs, found, strict=True):
                 elements[i] = g
                 # Closed forms go to the edge of the radius; what an unbounded search has found must be measured.
@@ -98,6 +109,33 @@ class TransportedAscent:
                 )
                 sizes.append(size.to(after))
         return Solution(elements, before, after, torch.stack(sizes).amax())
+
+    def _matrices(
+        self,
+        symmetries: Sequence[Symmetry],
+        form: Quadratic,
+        radius: float,
+        objective: Objective,
+        dtype: torch.dtype,
+    ) -> tuple[list[Tensor], Tensor]:
+        """`_in_turn`, refused where the numbers do not suffice."""
+        # A matrix costs eps * cond(g) = eps * exp(2 radius) of every weight: more than half the digits is too much.
+        farthest = -log(torch.finfo(dtype).eps) / 4
+        if not objective.lower and radius > farthest:
+            raise ValueError(
+                f"TransportedAscent: matrices must leave half of the digits of {dtype}; got radius {radius:g} "
+                f"and {symmetries[0].name} on {', '.join(symmetries[0].parameters)}; give at most {farthest:.2f}."
+            )
+        try:
+            found, change = self._in_turn(symmetries, form, radius, objective.lower)
+            if not change.isfinite():  # eigh may return nan where it should fail
+                raise torch.linalg.LinAlgError("the sum of squares overflows")
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(
+                f"TransportedAscent: matrices must be finite; got none at radius {radius:g} for the {objective.name} "
+                f"({error}); nothing was changed; use a smaller radius."
+            ) from error
+        return found, change
 
     def _in_turn(
         self, symmetries: Sequence[Symmetry], form: Quadratic, radius: float, lower: bool
