@@ -2,6 +2,7 @@
 
 from isoloss.teleport import theory
 from isoloss.teleport._jump import Jump
+from isoloss.teleport._loss import Loss
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, always, at, every, first
@@ -15,6 +16,7 @@ __all__ = [
     "Balance",
     "GradientNorm",
     "Jump",
+    "Loss",
     "Objective",
     "Point",
     "Quadratic",

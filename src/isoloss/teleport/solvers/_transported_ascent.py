@@ -75,7 +75,7 @@ class TransportedAscent:
         before = rest + posynomial.here
         pairs = [i for i in range(len(symmetries)) if i not in scalings.members]
         if radius == 0.0 or (pairs and not before.isfinite()):
-            return Solution(elements, before, before, torch.zeros_like(before))
+            return Solution(elements, before, before, torch.zeros_like(before), transported=True)
         s = scalings.ones()
         if scalings.members:
             s = posynomial.lowered(radius) if objective.lower else posynomial.raised(radius, self.sweeps)
@@ -97,7 +97,7 @@ class TransportedAscent:
                     else torch.full_like(after, radius)
                 )
                 sizes.append(size.to(after))
-        return Solution(elements, before, after, torch.stack(sizes).amax())
+        return Solution(elements, before, after, torch.stack(sizes).amax(), transported=True)
 
     def _in_turn(
         self, symmetries: Sequence[Symmetry], form: Quadratic, radius: float, lower: bool
