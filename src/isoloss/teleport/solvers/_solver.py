@@ -26,7 +26,7 @@ class Solution:
             The optimizer's state is then kept, or reset where a policy says so: it cannot be transported.
         gradients: Gradients at the displaced point, if the solver knows them; else they cost one forward and one
             backward pass, for which `Teleport` needs a loss.
-        transported: Are `before` and `after` those of the transported gradients, not of an evaluated loss?
+        transported: Are `before` and `after` the squared norms of the gradients that the elements transport?
     """
 
     elements: list[Tensor | None]

@@ -1,0 +1,21 @@
+"""Curves on the level set of the loss, their derivatives and their curvature."""
+
+from isoloss.teleport.curves._curvature import curvature, curvature_rate
+from isoloss.teleport.curves._curve import Curve, taylor
+from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
+from isoloss.teleport.curves._elementwise import elementwise_derivatives
+from isoloss.teleport.curves._layers import LayerPair
+from isoloss.teleport.curves._orbit import OrbitCurve, random_curves
+
+__all__ = [
+    "Curve",
+    "ForwardCurve",
+    "InverseCurve",
+    "LayerPair",
+    "OrbitCurve",
+    "curvature",
+    "curvature_rate",
+    "elementwise_derivatives",
+    "random_curves",
+    "taylor",
+]
