@@ -1,13 +1,18 @@
 """Moves without a symmetry, and moves that change the loss: applied whole, or not at all."""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD, Adam
 from torch.testing import assert_close
 
+from isoloss import find
 from isoloss.teleport import Solution, Teleport, TransportedAscent, always
 from networks import backward, gradients, mlp, mlp_symmetries, snapshot
 
@@ -157,3 +162,90 @@ def test_bad_bounds_are_refused(options):
     model, optimizer, *_ = ready(SGD)
     with pytest.raises(ValueError, match="max_loss_change must not be negative, and needs the loss"):
         Teleport(optimizer, mlp_symmetries(model), **options)
+
+
+# ---------------------------------------------------------------- in the loops that people write
+
+
+def test_a_scaled_loss_gives_scaled_gradients():
+    """With a GradScaler the closure returns what backward() was called on, and unscale_ works as ever."""
+    model, optimizer, x, y, loss = ready(SGD, steps=0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    optimizer.zero_grad()
+    scaler.scale(loss()).backward()
+    options = {"loss": lambda: scaler.scale(loss()), "max_loss_change": 10.0}
+    jump = Teleport(optimizer, mlp_symmetries(model), schedule=always, solver=Shift(0.1), **options).step()
+    assert jump.skipped is None
+    scaler.unscale_(optimizer)
+    found = gradients(model)
+    backward(model, x, y)
+    assert_close(found, gradients(model), rtol=1e-12, atol=1e-14)
+
+
+def test_running_statistics_are_not_touched():
+    model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Linear(6, 3)).double()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    x, y = torch.randn(16, 5).double(), torch.randn(16, 3).double()
+    backward(model, x, y)
+    before = [b.clone() for b in model.buffers()]
+    solver = Shift(0.1, ("0.weight", "2.bias"))
+    options = {"loss": lambda: nn.functional.mse_loss(model(x), y), "max_loss_change": 10.0}
+    assert (
+        Teleport(optimizer, find(model, x), schedule=always, solver=solver, **options).step().skipped is None
+    )
+    same(list(model.buffers()), before)
+    assert model[1].track_running_stats
+
+
+class Downhill(TransportedAscent):
+    """A step against the gradient of the loss, which differs from rank to rank."""
+
+    def solve(self, objective, symmetries, scalings, point, radius, generator=None):
+        here = {n: t.clone().requires_grad_() for n, t in point.tensors.items()}
+        with torch.enable_grad():
+            loss = point.loss(here)
+            slopes = torch.autograd.grad(loss, list(here.values()))
+        displaced = {n: t.detach() - 0.3 * g for (n, t), g in zip(here.items(), slopes, strict=True)}
+        value = loss.detach()
+        return Solution([None] * len(symmetries), value, value, value, displaced)
+
+
+def rank_of_two(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    model = mlp(5, 8, 3).double()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    parallel = DistributedDataParallel(model)
+    x, y = torch.randn(16, 5).double(), torch.randn(16, 3).double()
+    half = slice(8 * rank, 8 * rank + 8)
+    loss = lambda: nn.functional.mse_loss(parallel(x[half]), y[half])  # noqa: E731
+    loss().backward()
+    kept = []
+    for bound in (10.0, 1e-9):
+        options = {"loss": loss, "max_loss_change": bound, "solver": Downhill()}
+        jump = Teleport(optimizer, mlp_symmetries(model), schedule=always, **options).step()
+        kept.append([jump.skipped is None, jump.loss_before, jump.loss_after])
+    with torch.no_grad():
+        whole = nn.functional.mse_loss(model(x), y).item()
+    torch.save([snapshot(model), kept, whole], os.path.join(folder, f"rank{rank}.pt"))
+    dist.destroy_process_group()
+
+
+def test_two_ranks_move_alike_and_judge_alike(tmp_path):
+    """The first rank's move, the mean of the gradients and of the losses; a bound holds for both or for none."""
+    mp.spawn(rank_of_two, args=(str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    same(first[0], second[0])
+    assert first[1] == second[1]
+    assert [kept for kept, *_ in first[1]] == [True, False]
+    # The mean over the halves is the mean over all.
+    assert first[1][0][2] == pytest.approx(first[2], rel=1e-13)
+    torch.manual_seed(0)
+    model = mlp(5, 8, 3).double()
+    x, y = torch.randn(16, 5).double(), torch.randn(16, 3).double()
+    with torch.no_grad():
+        for p, moved in zip(model.parameters(), first[0], strict=False):
+            p.copy_(moved)
+    backward(model, x, y)
+    assert_close(list(gradients(model).values()), first[0][4:], rtol=1e-12, atol=1e-14)

@@ -5,7 +5,7 @@ from isoloss.teleport._jump import Jump
 from isoloss.teleport._loss import Loss
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
-from isoloss.teleport._schedule import Schedule, always, at, every, first
+from isoloss.teleport._schedule import Schedule, always, at, epochs, every, first
 from isoloss.teleport._teleport import Teleport
 from isoloss.teleport.objectives import (
     OBJECTIVES,
@@ -45,6 +45,7 @@ __all__ = [
     "always",
     "at",
     "curves",
+    "epochs",
     "every",
     "first",
     "theory",

@@ -7,9 +7,17 @@ import torch
 from torch.testing import assert_close
 
 from isoloss.teleport import Curvature
-from isoloss.teleport.curves import curvature, random_curves, taylor
+from isoloss.teleport.curves import TaylorCurve, curvature, random_curves, taylor
 from landscapes import landscape
-from networks import mlp_symmetries
+from networks import (
+    Attention,
+    Rotary,
+    attention_symmetries,
+    linear_symmetries,
+    mlp,
+    mlp_symmetries,
+    rotary_symmetries,
+)
 from pairs import CURVES, pair
 
 ZERO = torch.zeros((), dtype=torch.float64)
@@ -64,6 +72,43 @@ def test_the_gradient_along_the_group_is_that_of_nested_autograd(name, samples, 
 
 def _only(point, tensors):
     return replace(point, tensors=tensors, rates=dict.fromkeys(tensors, 0.1), gradients={}, loss=None)
+
+
+@pytest.mark.parametrize(
+    ("make", "find"),
+    [
+        (lambda: mlp(5, 4, 6, 3, activation=torch.nn.Identity), linear_symmetries),
+        (Attention, attention_symmetries),
+        (Rotary, rotary_symmetries),
+    ],
+    ids=["linear", "attention", "rotary"],
+)
+def test_it_is_differentiable_along_matrix_groups(make, find):
+    """The slope of psi along every algebra element, by autograd and by finite differences."""
+    model = make().double()
+    tensors = {n: p.detach() for n, p in model.named_parameters()}
+    symmetries = find(model)
+    objective, here = Curvature.of(symmetries), _only(landscape()[2], tensors)
+    for symmetry, curve in zip(symmetries, random_curves(symmetries), strict=True):
+
+        def along(t, symmetry=symmetry, curve=curve):
+            return objective.evaluate(here, symmetry.act(symmetry.group.exp(t * curve.algebra), tensors))
+
+        t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        (found,) = torch.autograd.grad(along(t), t)
+        step = 1e-5
+        # Central differences: step^2, and eps / step.
+        assert_close(found, (along(step) - along(-step)) / (2 * step), rtol=1e-6, atol=1e-9)
+        assert_close(torch.func.grad(along)(t.detach()), found, rtol=1e-10, atol=1e-14)
+
+
+def test_curves_without_a_closed_form_can_be_differentiated():
+    _, layers, tensors, m = pair("tanh", 4)
+    curve = CURVES["action 2"](layers, m)
+    general = TaylorCurve(curve.at)
+    one, other = (Curvature([c]).evaluate(_only(landscape()[2], tensors), {}) for c in (curve, general))
+    assert_close(one, other, rtol=1e-8, atol=0.0)
+    assert_close(general.at(0.3, tensors), curve.at(0.3, tensors))
 
 
 def test_passes_count_what_depends_on_data():

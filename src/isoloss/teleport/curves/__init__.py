@@ -1,7 +1,7 @@
 """Curves on the level set of the loss, their derivatives and their curvature."""
 
 from isoloss.teleport.curves._curvature import curvature, curvature_rate
-from isoloss.teleport.curves._curve import Curve, taylor
+from isoloss.teleport.curves._curve import Curve, TaylorCurve, taylor
 from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
 from isoloss.teleport.curves._elementwise import elementwise_derivatives
 from isoloss.teleport.curves._layers import LayerPair
@@ -13,6 +13,7 @@ __all__ = [
     "InverseCurve",
     "LayerPair",
     "OrbitCurve",
+    "TaylorCurve",
     "curvature",
     "curvature_rate",
     "elementwise_derivatives",
