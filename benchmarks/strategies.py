@@ -31,8 +31,8 @@ OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict[str, Any], float]]
     "momentum": (torch.optim.SGD, {"momentum": 0.9}, 3e-3),
     "adagrad": (torch.optim.Adagrad, {}, 1e-1),
     "rmsprop": (torch.optim.RMSprop, {}, 1e-2),
-    "adam": (torch.optim.Adam, {}, 3e-2),
-    "adamw": (torch.optim.AdamW, {}, 3e-2),
+    "adam": (torch.optim.Adam, {}, 1e-1),
+    "adamw": (torch.optim.AdamW, {}, 1e-1),
 }
 FACTORS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
