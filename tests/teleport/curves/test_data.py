@@ -6,7 +6,16 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from isoloss.teleport.curves import ForwardCurve, InverseCurve, LayerPair, curvature, curvature_rate, taylor
+from isoloss.teleport.curves import (
+    ForwardCurve,
+    InverseCurve,
+    LayerPair,
+    curvature,
+    curvature_rate,
+    layer_pairs,
+    random_curves,
+    taylor,
+)
 from networks import mlp
 from pairs import ACTIVATIONS, CURVES, SLOPE, pair
 
@@ -129,3 +138,25 @@ def test_without_an_inverse_there_are_derivatives_only():
     assert len(curve.derivatives(tensors, 2)) == 2
     with pytest.raises(ValueError, match="must have an inverse; got none; give LayerPair"):
         curve.at(0.1, tensors)
+
+
+def test_every_pair_of_a_chain_is_found():
+    blocks = [nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, 6), nn.LeakyReLU(0.2), nn.Linear(6, 4)]
+    model = nn.Sequential(*blocks, nn.Softmax(1), nn.Linear(4, 4), nn.Linear(4, 2)).double()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    pairs = layer_pairs(model, x)
+    assert [(p.incoming, p.outgoing) for p in pairs] == [("0.0", "1"), ("1", "3")]
+    tensors = {n: p.detach() for n, p in model.named_parameters()}
+    for curve in random_curves(pairs, 2):
+        moved = tensors | curve.at(1.0, tensors)
+        assert_close(functional_call(model, moved, (x,)), model(x).detach(), rtol=0.0, atol=1e-11)
+    (curve,) = random_curves(pairs[1:], action=InverseCurve)
+    assert isinstance(curve, InverseCurve)
+    assert_close(curve.at(0.0, tensors), {n: tensors[n] for n in ("1.weight", "1.bias", "3.weight")})
+
+
+def test_only_chains_are_searched():
+    with pytest.raises(
+        ValueError, match="layer_pairs: the model must be an nn.Sequential; got Linear; name the"
+    ):
+        layer_pairs(nn.Linear(2, 2), torch.zeros(1, 2))

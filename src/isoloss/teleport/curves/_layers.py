@@ -1,6 +1,6 @@
 """Two adjacent linear layers with an activation between them, and the batch that reaches them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +8,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 Tensors = Mapping[str, Tensor]
+
+ELEMENTWISE = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Identity,
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.ReLU,
+    nn.SELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Softsign,
+    nn.Tanh,
+    nn.Tanhshrink,
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,45 @@ class LayerPair:
         raise ValueError(
             f"LayerPair: the model must run {self.incoming}; got a pass without it; choose another layer."
         )
+
+
+def layer_pairs(model: nn.Module, inputs: Tensor) -> list[LayerPair]:
+    """Every pair of adjacent linear layers with one elementwise activation between them.
+
+    Args:
+        model: An nn.Sequential, nested or not: there what follows what is certain.
+        inputs: The batch, as the model takes it.
+
+    Raises:
+        ValueError: If the model is no nn.Sequential.
+    """
+    if not isinstance(model, nn.Sequential):
+        raise ValueError(
+            f"layer_pairs: the model must be an nn.Sequential; got {type(model).__name__}; "
+            "name the layers yourself: LayerPair(model, inputs, incoming, outgoing, activation)."
+        )
+    chain = list(_flat(model, ""))
+    return [
+        LayerPair(model, inputs, one, two, activation, _inverse(activation))
+        for (one, first), (_, activation), (two, second) in zip(chain, chain[1:], chain[2:], strict=False)
+        if isinstance(first, nn.Linear)
+        and isinstance(activation, ELEMENTWISE)
+        and isinstance(second, nn.Linear)
+    ]
+
+
+def _flat(model: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in model.named_children():
+        if isinstance(child, nn.Sequential):
+            yield from _flat(child, f"{prefix}{name}.")
+        else:
+            yield prefix + name, child
+
+
+def _inverse(activation: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    if isinstance(activation, nn.LeakyReLU) and activation.negative_slope > 0:
+        return lambda y: torch.where(y > 0, y, y / activation.negative_slope)
+    return activation if isinstance(activation, nn.Identity) else None
 
 
 class _ReachedError(Exception):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.func import jvp
 
@@ -68,26 +67,6 @@ class OrbitCurve:
             return jvp(moved, ({n: tensors[n] for n in names},), (self._velocity(tensors),))[1]
 
         return derivative
-
-
-def random_curves(symmetries, count: int = 1, generator: torch.Generator | None = None) -> list[OrbitCurve]:
-    """Curves along random algebra elements, `count` for each continuous symmetry.
-
-    Args:
-        symmetries: Those that `find` has found; discrete ones are passed over.
-        count: How many for each: k of Eq. (5.2).
-        generator: Source of the random numbers.
-
-    References:
-        Dissertation, section 5.2.2: "randomly selected Lie algebra elements". Entries are Gaussian; their size
-        does not matter.
-    """
-    return [
-        OrbitCurve(s, s.group.log(s.sample(0.1, generator, dtype=torch.float64)))
-        for s in symmetries
-        if s.dim
-        for _ in range(count)
-    ]
 
 
 def _is_linear(symmetry: Symmetry) -> bool:

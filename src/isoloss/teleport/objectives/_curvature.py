@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from isoloss.symmetry import Symmetry
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
-from isoloss.teleport.curves import Curve, curvature, random_curves
+from isoloss.teleport.curves import Curve, LayerPair, curvature, random_curves
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Curvature:
 
     Where a minimum is a manifold, Hessians do not see how it bends. Everything is in closed form: with curves along
     exact symmetries it is a function of the parameters and costs no pass, with data-dependent ones the first layers
-    of a forward pass for each. `Curvature.of(symmetries)` draws the curves.
+    of a forward pass for each. `Curvature.of(symmetries)` draws the former, `Curvature.of(layer_pairs(model, x))` the
+    latter.
 
     Attributes:
         curves: The curves: along exact symmetries (`OrbitCurve`), or data-dependent ones (`ForwardCurve`,
@@ -48,14 +50,14 @@ class Curvature:
     @classmethod
     def of(
         cls,
-        symmetries: Iterable,
+        along: Iterable[Symmetry | LayerPair],
         count: int = 1,
         *,
         lower: bool = False,
         generator: torch.Generator | None = None,
     ) -> "Curvature":
-        """With random curves, `count` along each continuous symmetry: k of Eq. (5.2)."""
-        return cls(tuple(random_curves(symmetries, count, generator)), lower)
+        """With random curves, `count` along each continuous symmetry and each pair of layers: k of Eq. (5.2)."""
+        return cls(tuple(random_curves(along, count, generator)), lower)
 
     @property
     def passes(self) -> int:

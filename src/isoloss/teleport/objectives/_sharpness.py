@@ -109,8 +109,11 @@ class Sharpness:
                     waiting = []
 
     def _direction(self, moving: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        # Drawn on the CPU, so that a seed means the same everywhere.
+        # Drawn in float32 on the CPU, so that a seed means the same everywhere.
         draw = torch.randn if self.support == "sphere" else torch.rand
-        d = {n: draw(x.shape, generator=generator, dtype=torch.float64) for n, x in moving.items()}
-        length = torch.nn.utils.get_total_norm(d.values())
-        return {n: (v / length).to(moving[n].device, widen(moving[n]).dtype) for n, v in d.items()}
+        d = {n: draw(x.shape, generator=generator, dtype=torch.float32) for n, x in moving.items()}
+        length = torch.nn.utils.get_total_norm(d.values()).double()
+        return {
+            n: v.to(moving[n].device, widen(moving[n]).dtype) / length.to(moving[n].device)
+            for n, v in d.items()
+        }
