@@ -69,7 +69,9 @@ class Teleport:
         measure: Returns the loss on the current batch, without backward; asked before and after every jump.
         loss: Returns the loss of the current minibatch as backward() was called on it, as a tensor with a graph and
             without backward; see `Loss`. Objectives and solvers that evaluate the loss at other parameters need it,
-            as do `max_loss_change` and the gradients after a move that no symmetry describes.
+            as do `max_loss_change` and the gradients after a move that no symmetry describes. The processes of an
+            initialized `torch.distributed` are then taken to train one model together: the first one's move is made
+            by all.
         max_loss_change: Largest relative change of that loss, abs(after - before) / abs(before), on its minibatch,
             averaged over ranks. After every jump it is measured; beyond the bound everything is rolled back, bit
             for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only.
