@@ -10,7 +10,9 @@ from torch.optim import SGD
 from torch.testing import assert_close
 
 from isoloss.teleport import Loss, Point, PredictedDecrease
+from isoloss.teleport._derivatives import gradients_and_hvp, inner
 from landscapes import landscape
+from networks import mlp_symmetries
 
 
 def flat(tensors):
@@ -63,6 +65,21 @@ def test_it_predicts_the_next_step_of_sgd(options, steps):
         assert predicted == pytest.approx(decrease, rel=1e-2)
         errors.append(abs(predicted - decrease))
     assert errors[1] < 5e-3 * errors[0]
+
+
+def test_on_the_orbit_it_is_known_from_products_with_the_hessian_here():
+    """H(g w) = g^-T H g^-1 and g^-T for the gradient (Prop. 4.5.1): one product at w for every element g."""
+    model, _, point = landscape()
+    symmetries = mlp_symmetries(model)
+    elements = [(0.3 * torch.randn(s.group.n).double()).exp() for s in symmetries]
+    moved = point.parameters | symmetries.act(elements, point.tensors)
+    gradient, hvp = gradients_and_hvp(point.loss, point.parameters, list(point.rates))
+    there = gradient | symmetries.transport(elements, gradient, point.tensors)
+    step = {n: point.rates[n] * g for n, g in there.items()}
+    back = step | symmetries.act([1 / g for g in elements], step)
+    expected = inner(there, step) - 0.5 * inner(back, hvp(back))
+    assert_close(PredictedDecrease().evaluate(point, moved), expected, rtol=1e-11, atol=0.0)
+    assert abs(expected - PredictedDecrease().evaluate(point, {})) > 1e-3 * abs(expected)
 
 
 def test_on_a_quadratic_it_is_exact():
