@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from isoloss.teleport import always, at, every, first
+from isoloss.teleport import always, at, epochs, every, first
 
 
 def named(value):
@@ -33,6 +33,10 @@ def steps(schedule, n=12):
         (first(2), [0, 1]),
         (first(2, per_epoch=5), [0, 1, 5, 6, 10, 11]),
         (first(0), []),
+        (epochs(0, 2, per_epoch=4), [0, 8]),
+        (epochs([1], 2, per_epoch=4, minibatches=2), [4, 5, 8, 9]),
+        (epochs(range(3), per_epoch=4), steps(every(4))),
+        (epochs(per_epoch=4), []),
     ],
     ids=named,
 )
@@ -40,7 +44,9 @@ def test_a_schedule_names_its_steps(schedule, expected):
     assert steps(schedule) == expected
 
 
-@pytest.mark.parametrize("schedule", [always, every(5), at(1, 2), first(2, per_epoch=5)], ids=named)
+@pytest.mark.parametrize(
+    "schedule", [always, every(5), at(1, 2), first(2, per_epoch=5), epochs(1, per_epoch=3)], ids=named
+)
 def test_schedules_travel_to_other_processes(schedule):
     assert steps(pickle.loads(pickle.dumps(schedule))) == steps(schedule)
 
@@ -75,3 +81,8 @@ def test_bad_schedules_are_refused():
             match=r"first: per_epoch must be a whole number of at least 1; got .*; pass len\(loader\)",
         ):
             first(1, per_epoch=n)
+    for options in ({"per_epoch": 0}, {"per_epoch": 4, "minibatches": 5}, {"per_epoch": 4, "minibatches": 0}):
+        with pytest.raises(
+            ValueError, match=r"epochs: per_epoch must be at least 1, and minibatches between 1 and"
+        ):
+            epochs(0, **options)

@@ -1,30 +1,51 @@
 """Teleportation: jumps along the level set of the loss, while training, at almost no cost."""
 
-from isoloss.teleport import theory
+from isoloss.teleport import curves, theory
 from isoloss.teleport._jump import Jump
+from isoloss.teleport._loss import Loss
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
-from isoloss.teleport._schedule import Schedule, always, at, every, first
+from isoloss.teleport._schedule import Schedule, always, at, epochs, every, first
 from isoloss.teleport._teleport import Teleport
-from isoloss.teleport.objectives import OBJECTIVES, Balance, GradientNorm, Objective
+from isoloss.teleport.objectives import (
+    OBJECTIVES,
+    Balance,
+    Curvature,
+    Custom,
+    Distance,
+    GradientNorm,
+    Mahalanobis,
+    Objective,
+    PredictedDecrease,
+    Sharpness,
+)
 from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
 
 __all__ = [
     "OBJECTIVES",
     "SOLVERS",
     "Balance",
+    "Curvature",
+    "Custom",
+    "Distance",
     "GradientNorm",
     "Jump",
+    "Loss",
+    "Mahalanobis",
     "Objective",
     "Point",
+    "PredictedDecrease",
     "Quadratic",
     "Schedule",
+    "Sharpness",
     "Solution",
     "Solver",
     "Teleport",
     "TransportedAscent",
     "always",
     "at",
+    "curves",
+    "epochs",
     "every",
     "first",
     "theory",

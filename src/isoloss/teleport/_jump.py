@@ -8,7 +8,7 @@ class Jump:
     """What one teleport did, or why it did nothing.
 
     Norms are Euclidean, over all parameters of the optimizer that have a gradient. Predictions come from the
-    transported gradients and cost no pass; measurements are there if a `measure` closure was given.
+    transported gradients and cost no pass, or from the solver; measurements are there if a `measure` closure was given.
 
     Attributes:
         step: Number of the step, counted from 0.
@@ -18,8 +18,8 @@ class Jump:
         gradient_norm_before: Norm of the gradient here.
         gradient_norm_after: Norm of the gradient at the point jumped to, as predicted.
         size: Largest spectral norm of an algebra element: every singular value of what moved the parameters
-            lies between exp(-size) and exp(size).
-        loss_before: Measured loss here.
+            lies between exp(-size) and exp(size). Of moves without a group, the length that their solver bounds.
+        loss_before: Measured loss here; there, too, if the change of loss was bounded.
         loss_after: Measured loss at the point jumped to.
         measured_gradient_norm_before: Measured norm of the gradient here.
         measured_gradient_norm_after: Measured norm of the gradient at the point jumped to.

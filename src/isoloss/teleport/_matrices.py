@@ -34,7 +34,7 @@ class Matrices:
         self._of_sign = {1: g, -1: g if same else inverse(g.double()).mT}
 
     def move_(
-        self, tensors: Mapping[str, Tensor], power: int, entries: Callable[[Tensor], Tensor] | None = None
+        self, tensors: Mapping[str, Tensor], power: float, entries: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         """Multiply the blocks in these tensors, where they lie.
 

@@ -20,7 +20,7 @@ def measure(
         ValueError: If the closure writes gradients.
     """
     buffers = [(b, b.clone()) for b in model.buffers()] if model is not None else []
-    versions = [_version(p.grad) for p in parameters]
+    versions = [version(p.grad) for p in parameters]
     devices = {p.device.index for p in parameters if p.is_cuda}
     try:
         with torch.random.fork_rng(sorted(d for d in devices if d is not None)), torch.enable_grad():
@@ -33,7 +33,7 @@ def measure(
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
-    if [_version(p.grad) for p in parameters] != versions:
+    if [version(p.grad) for p in parameters] != versions:
         raise ValueError(
             "Teleport: measure must leave gradients alone; got a closure that writes .grad; "
             "return the loss without calling zero_grad() or backward()."
@@ -41,5 +41,6 @@ def measure(
     return float(loss.detach() if isinstance(loss, Tensor) else loss), norm
 
 
-def _version(grad: Tensor | None) -> tuple[int, int] | None:
+def version(grad: Tensor | None) -> tuple[int, int] | None:
+    """Changes when a gradient is replaced or written to."""
     return None if grad is None else (id(grad), grad._version)

@@ -28,6 +28,7 @@ class Move:
         self._where = where
         self._scaled: list[tuple[str, Tensor, list[Tensor], Limits, float | None]] = []
         self._replaced: list[tuple[str, Tensor, Tensor]] = []
+        self._before: list[tuple[Tensor, Tensor]] = []
 
     def scale(
         self,
@@ -69,8 +70,11 @@ class Move:
         self._replaced.append((name, target, new.to(target.dtype)))
 
     @torch.no_grad()
-    def commit(self) -> None:
+    def commit(self, *, reversible: bool = False) -> None:
         """Check everything, then write.
+
+        Args:
+            reversible: Keep a copy of what is overwritten, for `undo`.
 
         Raises:
             ValueError: If a value would not be finite; nothing has been written then.
@@ -78,11 +82,21 @@ class Move:
         self._check()
         products = [product for _, target, by, _, _ in self._scaled for product in _in_blocks(target, by)]
         targets, factors = [target for target, _ in products], [factor for _, factor in products]
+        if reversible:
+            written = {id(t): t for t in (t for _, t, *_ in (*self._scaled, *self._replaced))}
+            self._before = [(t, t.clone()) for t in written.values()]
         # One call each: an interrupt comes before or after it, never in between.
         if targets:
             torch._foreach_mul_(targets, factors)
         if self._replaced:
             torch._foreach_copy_([t for _, t, _ in self._replaced], [new for _, _, new in self._replaced])
+
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Write back, bit for bit, what a reversible commit has overwritten."""
+        if self._before:
+            torch._foreach_copy_([t for t, _ in self._before], [old for _, old in self._before])
+        self._before = []
 
     def _check(self) -> None:
         unknown = [t for _, t, _, _, bound in self._scaled if bound is None] + [

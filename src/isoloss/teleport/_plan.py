@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport._loss import Loss
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 
@@ -76,8 +77,8 @@ class Plan:
             torch.float64 if wide else torch.float32,
         )
 
-    def point(self, optimizer: Optimizer, where: str) -> Point:
-        """The parameters, gradients and learning rates now.
+    def point(self, optimizer: Optimizer, where: str, loss: Loss | None = None) -> Point:
+        """The parameters, gradients, learning rates and the optimizer's state now.
 
         Raises:
             ValueError: If a gradient is sparse.
@@ -90,7 +91,14 @@ class Plan:
                     f"{where}: gradients must be dense; got {g.layout} for {name}; use Embedding(sparse=False)."
                 )
         rates = [float(group["lr"]) for group in optimizer.param_groups]
-        return Point(tensors, gradients, {name: rates[i] for name, i in self.groups.items()})
+        return Point(
+            tensors,
+            gradients,
+            {name: rates[i] for name, i in self.groups.items()},
+            loss,
+            {name: s for name in self.groups if (s := optimizer.state.get(self.tensors[name]))},
+            {name: optimizer.param_groups[i] for name, i in self.groups.items()},
+        )
 
 
 def signature(optimizer: Optimizer) -> tuple:

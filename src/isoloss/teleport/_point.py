@@ -1,7 +1,8 @@
 """What an objective and a solver see of the training: a point of the loss landscape."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -14,13 +15,33 @@ class Point:
         tensors: Parameters that the optimizer trains, and the buffers that symmetries move.
         gradients: Gradients of those that have one.
         rates: Learning rate of every parameter, that of its group now.
+        loss: The training loss on the current minibatch as a differentiable function of tensors by name (absent
+            names are the model's own); None if `Teleport` was given no loss.
+        state: The optimizer's state of every parameter that has one; not to be written to.
+        options: The settings of every parameter's group: "betas", "eps" and the like.
     """
 
     tensors: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]
     rates: Mapping[str, float]
+    loss: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+    state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Tensor]:
         """The parameters, without the buffers."""
         return {name: self.tensors[name] for name in self.rates}
+
+    def loss_for(self, who: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """The loss.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if self.loss is None:
+            raise ValueError(
+                f"{who}: must evaluate the loss at other parameters; got none; "
+                "give Teleport(..., loss=closure), where closure() returns the loss of the current minibatch."
+            )
+        return self.loss

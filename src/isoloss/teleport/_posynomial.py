@@ -74,7 +74,7 @@ class Posynomial:
         s = self._scalings.ones()
         for sweep in range(sweeps):
             sums = self._sums(self._factors(s)) if sweep else self._sums_here
-            grow, shrink = self._scalings.collect(sums, self._form.power)
+            grow, shrink = self._scalings.collect(sums, self._sign)
             s = (radius * torch.sign(grow - shrink)).exp()
         return s
 
@@ -88,10 +88,10 @@ class Posynomial:
             + \frac{N_k}{q_k} (e^{-2 q_k \Delta_k} - 1)
 
         where P is the sum of c x^2 over the entries that grow with s_k, N over those that shrink, p and q the
-        largest m|c| among them. Its minimum within the box is closed form; a network with one hidden layer has m = 1
-        and is balanced by the first sweep, :math:`\Delta = \tfrac14 \log(N / P)`. Deeper ones take several, which
-        are extrapolated; where that raises the sum the plain sweep is taken, which cannot. Nothing moves towards an
-        infimum at infinity, unless the radius is finite.
+        largest :math:`|\rho| m |c|` among them. Its minimum within the box is closed form; a network with one hidden
+        layer has m = 1 and is balanced by the first sweep, :math:`\Delta = \tfrac14 \log(N / P)`. Deeper ones take
+        several, which are extrapolated; where that raises the sum the plain sweep is taken, which cannot. Nothing
+        moves towards an infimum at infinity, unless the radius is finite.
 
         Args:
             radius: Largest log-scale.
@@ -117,7 +117,7 @@ class Posynomial:
 
     def _swept(self, a: Tensor, sums: Tensor, radius: float) -> Tensor:
         """The minimum of the upper bound, within the box."""
-        grow, shrink = self._scalings.collect(sums, self._form.power)
+        grow, shrink = self._scalings.collect(sums, self._sign)
         p, q = self._exponents
         step = (shrink.log() - grow.log()) / (2 * (p + q))
         if radius == torch.inf:
@@ -126,7 +126,12 @@ class Posynomial:
 
     @cached_property
     def _exponents(self) -> tuple[Tensor, Tensor]:
-        return self._scalings.exponents(self._form.power)
+        p, q = self._scalings.exponents(self._sign)
+        return abs(self._form.power) * p, abs(self._form.power) * q
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self._form.power > 0 else -1
 
     def _factors(self, s: Tensor) -> Tensor:
         return self._scalings.factors(s, 2 * self._form.power)

@@ -15,12 +15,13 @@ class Quadratic:
 
     Attributes:
         tensors: The tensors :math:`x_p` by the name of the parameter that they belong to.
-        power: 1 if they move like the parameters, -1 if they move like gradients.
+        power: 1 if they move like the parameters, -1 if they move like gradients, -1/2 if scalings multiply them by
+            the root of what they multiply gradients by.
         weights: The numbers :math:`\lambda_p`, 1 where there is none.
     """
 
     tensors: Mapping[str, Tensor]
-    power: int
+    power: float
     weights: Mapping[str, float]
 
     def weight(self, name: str) -> float:

@@ -1,6 +1,7 @@
 """When to teleport: the set K of Algorithm 1, as a question asked once per optimizer step.
 
-Any callable that takes the number of the step, counted from 0, and answers yes or no is a schedule.
+Any callable that takes the number of the step, counted from 0, and answers yes or no is a schedule. Epochs are steps in
+groups of `per_epoch`, the length of the loader: every(2 * n, until=10 * n) is every second epoch up to the tenth.
 """
 
 from collections.abc import Callable, Iterable
@@ -87,3 +88,32 @@ class first:
 
     def __call__(self, step: int) -> bool:
         return (step if self.per_epoch is None else step % self.per_epoch) < self.k
+
+
+@dataclass(frozen=True, init=False)
+class epochs:
+    """At the first steps of the epochs named: epochs(0, 5, 10, per_epoch=len(loader)).
+
+    Attributes:
+        which: Numbers of the epochs, counted from 0: K of Algorithm 1.
+        per_epoch: Steps in an epoch.
+        minibatches: Steps of such an epoch at which to jump, from its first on, each with its own minibatch.
+    """
+
+    which: frozenset[int]
+    per_epoch: int
+    minibatches: int = 1
+
+    def __init__(self, *which: int | Iterable[int], per_epoch: int, minibatches: int = 1):
+        if per_epoch < 1 or not 1 <= minibatches <= per_epoch:
+            raise ValueError(
+                f"epochs: per_epoch must be at least 1, and minibatches between 1 and that; got {per_epoch} and "
+                f"{minibatches}; pass per_epoch=len(loader), the steps of one epoch."
+            )
+        object.__setattr__(self, "which", at(*which).steps)
+        object.__setattr__(self, "per_epoch", per_epoch)
+        object.__setattr__(self, "minibatches", minibatches)
+
+    def __call__(self, step: int) -> bool:
+        epoch, minibatch = divmod(step, self.per_epoch)
+        return epoch in self.which and minibatch < self.minibatches

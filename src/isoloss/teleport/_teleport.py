@@ -12,12 +12,16 @@ from torch.utils.hooks import RemovableHandle
 
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
+from isoloss.teleport._displace import displacement
 from isoloss.teleport._jump import Jump
+from isoloss.teleport._loss import Loss, LossClosure
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
+from isoloss.teleport._move import Move
 from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
+from isoloss.teleport._ranks import agreed, averaged_
 from isoloss.teleport._schedule import Schedule, every
 from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
@@ -65,6 +69,14 @@ class Teleport:
         kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
             "update", "magnitude", "step", "parameter", "keep" or "reset".
         measure: Returns the loss on the current batch, without backward; asked before and after every jump.
+        loss: Returns the loss of the current minibatch as backward() was called on it, as a tensor with a graph and
+            without backward; see `Loss`. Objectives and solvers that evaluate the loss at other parameters need it,
+            as do `max_loss_change` and the gradients after a move that no symmetry describes. The processes of an
+            initialized `torch.distributed` are then taken to train one model together: the first one's move is made
+            by all.
+        max_loss_change: Largest relative change of that loss, abs(after - before) / abs(before), on its minibatch,
+            averaged over ranks. After every jump it is measured; beyond the bound everything is rolled back, bit
+            for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only.
         approximate: Use symmetries that hold only up to a norm's eps, too.
         generator: For solvers that draw random numbers; its state is saved with ours.
     """
@@ -82,6 +94,8 @@ class Teleport:
         second_moments: Policy = "transport",
         kinds: Mapping[str, str] | None = None,
         measure: Closure | None = None,
+        loss: LossClosure | None = None,
+        max_loss_change: float | None = None,
         approximate: bool = False,
         generator: torch.Generator | None = None,
     ):
@@ -95,6 +109,8 @@ class Teleport:
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
         self.kinds = dict(kinds or {})
         self.measure = measure
+        self.loss = loss
+        self.max_loss_change = max_loss_change
         self.approximate = approximate
         self.generator = generator
         self.steps = self.jumps = 0
@@ -177,7 +193,8 @@ class Teleport:
     def _jump(self) -> Jump:
         where = "Teleport.step"
         plan = self._plan()
-        point = plan.point(self.optimizer, where)
+        loss = None if self.loss is None else Loss(self.loss, self.symmetries.model)
+        point = plan.point(self.optimizer, where, loss)
         if self.objective.needs_gradients and not point.gradients:
             raise ValueError(
                 f"{where}: the objective {self.objective.name} needs gradients; got none; "
@@ -188,25 +205,32 @@ class Teleport:
         solution = self.solver.solve(
             self.objective, plan.symmetries, plan.scalings, point, self.radius, self.generator
         )
+        solution = solution if loss is None else agreed(solution)
         norms = self._gradient_norms(point, solution)
         known = (solution.before, solution.after, solution.size, norms[0])
         before, after, size, first = torch.stack([x.to(known[0]) for x in known]).tolist()
         report: dict[str, Any] = {"step": self.steps, "objective": self.objective.name, "before": before}
         if not isfinite(before) or not isfinite(first):
             return Jump(**report, skipped="the gradients or parameters are not finite")
-        move = together(
-            plan.symmetries,
-            solution.elements,
-            plan.scalings,
-            point.tensors,
-            # No entry of a gradient exceeds the norm of all.
-            [States("gradient", GRADIENT, dict(point.gradients), bound=sqrt(first)), *moments],
-            where,
-        )
+        if solution.displaced is not None:
+            move = displacement(point, solution.displaced, solution.gradients, where)
+        else:
+            move = together(
+                plan.symmetries,
+                solution.elements,
+                plan.scalings,
+                point.tensors,
+                # No entry of a gradient exceeds the norm of all.
+                [States("gradient", GRADIENT, dict(point.gradients), bound=sqrt(first)), *moments],
+                where,
+            )
         for name, target, new in resetting:
             move.replace(name, target, new)
         report |= self._measured("before", point)
-        move.commit()
+        change, refused = self._committed(move, loss)
+        report = change | report
+        if refused:
+            return Jump(**report, after=after, size=size, skipped=refused)
         if not move.empty:
             restart(self.optimizer, self.policies, self.kinds)
         report |= self._measured("after", point)
@@ -215,10 +239,26 @@ class Teleport:
             report |= {"gradient_norm_before": sqrt(first), "gradient_norm_after": sqrt(float(last))}
         return Jump(**report, after=after, size=size)
 
+    def _committed(self, move: Move, loss: Loss | None) -> tuple[dict[str, float], str | None]:
+        """Write, unless that changes the loss by too much: the losses, and why all is as it was."""
+        if self.max_loss_change is None or loss is None:
+            move.commit()
+            return {}, None
+        before = _mean(loss)
+        move.commit(reversible=True)
+        kept = False
+        try:
+            after = _mean(loss)
+            kept = abs(after - before) <= self.max_loss_change * abs(before)
+        finally:
+            if not kept:
+                move.undo()
+        refused = f"the loss went from {before:.6g} to {after:.6g}, by more than {self.max_loss_change:g} of it; undone"
+        return {"loss_before": before, "loss_after": after}, None if kept else refused
+
     def _gradient_norms(self, point: Point, solution: Solution) -> tuple[Tensor, Tensor | None]:
         """Squared gradient norm here, and after the jump if the solver has predicted just that."""
-        form = getattr(self.objective, "form", None)
-        if form is not None and (here := form(point)).power == -1 and not here.weights:
+        if solution.transported:
             return solution.before, solution.after
         return _norm(point.gradients), None
 
@@ -271,6 +311,19 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
+        if self.max_loss_change is not None and (self.loss is None or not self.max_loss_change >= 0.0):
+            raise ValueError(
+                "Teleport: max_loss_change must not be negative, and needs the loss; "
+                f"got {self.max_loss_change}, {'no loss' if self.loss is None else 'a loss'}; "
+                "give loss=closure, where closure() returns the loss of the current minibatch."
+            )
+
+
+def _mean(loss: Loss) -> float:
+    """The loss at the model's own parameters, the same number on all ranks."""
+    value = loss({}).detach().double()
+    averaged_([value])
+    return value.item()
 
 
 def _norm(gradients: Mapping[str, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from isoloss.teleport import OBJECTIVES, Balance, GradientNorm, Objective, Point, Teleport, always
+from isoloss.teleport import OBJECTIVES, Balance, GradientNorm, Point, Teleport, always
 from networks import (
     Attention,
     ConvNet,
@@ -42,6 +42,8 @@ def network(name):
 
 def objectives():
     for name, cls in OBJECTIVES.items():
+        if not hasattr(cls, "form"):
+            continue  # those that must be evaluated: test_evaluated.py
         for lower in (True, False):
             yield pytest.param(cls(lower=lower), id=f"{name}, {'lower' if lower else 'higher'}")
 
@@ -112,14 +114,6 @@ def test_balance_finds_a_badly_scaled_network_again():
     symmetries.act_([(1.5 * torch.randn(s.group.n, dtype=torch.float64)).exp() for s in symmetries])
     Teleport(optimizer, symmetries, Balance(), always).step()
     assert_close([p.detach() for p in model.parameters()], balanced, rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize("cls", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_registered_objectives_are_objectives(cls):
-    objective = cls()
-    assert isinstance(objective, Objective)
-    assert objective.passes == 0
-    assert objective.radius > 0.0
 
 
 def point(**rates):

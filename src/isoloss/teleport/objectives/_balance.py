@@ -1,9 +1,12 @@
 """The smallest parameters that compute the same function: every neuron balanced."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
 
+from torch import Tensor
+
+from isoloss.teleport._derivatives import complete, inner
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport.objectives._objective import check_lower
@@ -25,10 +28,10 @@ class Balance:
 
     lower: bool = True
 
-    name: ClassVar[str] = "squared parameter norm"
-    radius: ClassVar[float] = inf
-    passes: ClassVar[int] = 0
-    needs_gradients: ClassVar[bool] = False
+    name = "squared parameter norm"
+    radius = inf
+    passes = 0
+    needs_gradients = False
 
     def __post_init__(self) -> None:
         check_lower(self)
@@ -36,3 +39,8 @@ class Balance:
     def form(self, point: Point) -> Quadratic:
         """The sum of squares of the parameters here."""
         return Quadratic(point.parameters, 1, {})
+
+    def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The sum of squares of the parameters at other values."""
+        there = {n: t for n, t in complete(point, tensors).items() if n in point.rates}
+        return inner(there, there)

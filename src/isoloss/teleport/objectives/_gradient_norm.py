@@ -1,8 +1,11 @@
 """The squared gradient norm: the rate at which gradient flow lowers the loss."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
+from torch import Tensor
+
+from isoloss.teleport._derivatives import complete, gradients, inner
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport.objectives._objective import check_lower
@@ -27,17 +30,28 @@ class GradientNorm:
 
     lower: bool = False
 
-    name: ClassVar[str] = "gradient norm"
-    radius: ClassVar[float] = 0.1
-    passes: ClassVar[int] = 0
-    needs_gradients: ClassVar[bool] = True
+    name = "gradient norm"
+    radius = 0.1
+    passes = 0
+    needs_gradients = True
 
     def __post_init__(self) -> None:
         check_lower(self)
 
     def form(self, point: Point) -> Quadratic:
         """The weighted sum of squares of the gradients here."""
-        largest = max(point.rates.values(), default=0.0)
-        if largest <= 0.0 or all(rate == largest for rate in point.rates.values()):
-            return Quadratic(point.gradients, -1, {})
-        return Quadratic(point.gradients, -1, {name: rate / largest for name, rate in point.rates.items()})
+        return Quadratic(point.gradients, -1, relative(point.rates))
+
+    def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The same sum at other parameters, of the gradients of `point.loss`."""
+        names = list(point.gradients or point.rates)
+        found = gradients(point.loss_for(self.name), complete(point, tensors), names)
+        return inner(found, found, relative(point.rates))
+
+
+def relative(rates: Mapping[str, float]) -> dict[str, float]:
+    """Learning rates relative to the largest; nothing if all are equal."""
+    largest = max(rates.values(), default=0.0)
+    if largest <= 0.0 or all(rate == largest for rate in rates.values()):
+        return {}
+    return {name: rate / largest for name, rate in rates.items()}

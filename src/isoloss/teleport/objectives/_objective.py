@@ -1,6 +1,9 @@
 """What a teleport can be after."""
 
-from typing import ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
@@ -11,23 +14,49 @@ class Objective(Protocol):
     """A function of the point, to be raised or lowered on its orbit.
 
     A new objective is one file here and one line in `OBJECTIVES`.
-
-    Attributes:
-        name: For reports.
-        radius: The default bound on one jump; see `Teleport`.
-        passes: Forward and backward passes that one evaluation costs beyond those of training; 0 for functions of
-            transported gradients and of parameters.
-        needs_gradients: Must there be gradients?
     """
 
-    name: ClassVar[str]
-    radius: ClassVar[float]
-    passes: ClassVar[int]
-    needs_gradients: ClassVar[bool]
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
+
+    @property
+    def radius(self) -> float:
+        """The default bound on one jump; see `Teleport`."""
+        ...
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Must there be gradients?"""
+        ...
+
+    @property
+    def passes(self) -> int:
+        """Forward passes, each with its backward pass, that one evaluation costs beyond those of training.
+
+        A Hessian-vector product counts as one more. Functions of transported gradients and of parameters cost none.
+        """
+        ...
 
     @property
     def lower(self) -> bool:
         """Is less better?"""
+        ...
+
+    def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The objective at other parameters, a tensor of no dimension.
+
+        It can be differentiated with respect to the tensors, by autograd and by `torch.func`. Where it needs the
+        loss it takes `point.loss`, at any price; `passes` is 0 for those that solvers need not ask.
+
+        Args:
+            point: Where the training is: the loss, the learning rates and the optimizer's state.
+            tensors: Parameters by name; absent ones are those of the point.
+
+        Raises:
+            ValueError: If it needs the loss and the point has none.
+        """
         ...
 
 
@@ -45,5 +74,17 @@ class QuadraticObjective(Objective, Protocol):
     """An objective that is a sum of squares of parameters or of transported gradients: known on the whole orbit."""
 
     def form(self, point: Point) -> Quadratic:
+        """The sum of squares here."""
+        ...
+
+
+@runtime_checkable
+class ScalingObjective(Objective, Protocol):
+    """An objective that is a sum of squares of single entries, each with its own weight.
+
+    Scalings take it to another one of its kind, so that it is known along them; matrices mix entries, and do not.
+    """
+
+    def scaling_form(self, point: Point) -> Quadratic:
         """The sum of squares here."""
         ...

@@ -1,6 +1,6 @@
 """How the group element of a teleport is found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,13 +21,21 @@ class Solution:
         elements: One per symmetry, None where nothing should move.
         before: The objective here, a tensor of no dimension.
         after: The objective at the point that the elements lead to, as predicted.
-        size: Largest spectral norm of an algebra element.
+        size: Largest spectral norm of an algebra element; without a group, the length that the solver bounds.
+        displaced: For solvers that move without a symmetry: new values of parameters by name, instead of elements.
+            The optimizer's state is then kept, or reset where a policy says so: it cannot be transported.
+        gradients: Gradients at the displaced point, if the solver knows them; else they cost one forward and one
+            backward pass, for which `Teleport` needs a loss.
+        transported: Are `before` and `after` the squared norms of the gradients that the elements transport?
     """
 
     elements: list[Tensor | None]
     before: Tensor
     after: Tensor
     size: Tensor
+    displaced: Mapping[str, Tensor] | None = None
+    gradients: Mapping[str, Tensor] | None = None
+    transported: bool = False
 
 
 class Solver(Protocol):

@@ -27,7 +27,7 @@ class TransportedAscent:
 
     Only the symmetric part of an algebra changes a norm (dissertation Cor. 4.5.2), so rotations, signs,
     permutations and the phases of complex scalings are not used; nor are translations, along which a length
-    would have the unit of a parameter.
+    would have the unit of a parameter. Sums whose entries are weighted one by one are followed along scalings only.
 
     Attributes:
         sweeps: Steps of the joint ascent over the scalings when raising; each reads the gradients once.
@@ -67,7 +67,8 @@ class TransportedAscent:
             ValueError: If it is to be raised without a bound, or so far by matrices that rounding would change the
                 function, or if there is no finite element to be found.
         """
-        form_at = getattr(objective, "form", None)
+        whole = hasattr(objective, "form")
+        form_at = getattr(objective, "form" if whole else "scaling_form", None)
         if form_at is None:
             raise TypeError(
                 f"TransportedAscent: the objective must have form(point), a sum of squares; "
@@ -78,14 +79,15 @@ class TransportedAscent:
                 f"TransportedAscent: {objective.name} has no maximum on an orbit; got radius inf; give a finite radius."
             )
         form: Quadratic = form_at(point)
+        plain = whole and form.power == -1 and not form.weights
         elements: list[Tensor | None] = [None] * len(symmetries)
         moving = {c.name for c in scalings.cells}
         rest = form.value([n for n in form.tensors if n not in moving], scalings.dtype, scalings.device)
         posynomial = Posynomial(scalings, form)
         before = rest + posynomial.here
-        pairs = [i for i in range(len(symmetries)) if i not in scalings.members]
+        pairs = [i for i in range(len(symmetries)) if i not in scalings.members] if whole else []
         if radius == 0.0 or (pairs and not before.isfinite()):
-            return Solution(elements, before, before, torch.zeros_like(before))
+            return Solution(elements, before, before, torch.zeros_like(before), transported=plain)
         s = scalings.ones()
         if scalings.members:
             s = posynomial.lowered(radius) if objective.lower else posynomial.raised(radius, self.sweeps)
@@ -108,7 +110,7 @@ class TransportedAscent:
                     else torch.full_like(after, radius)
                 )
                 sizes.append(size.to(after))
-        return Solution(elements, before, after, torch.stack(sizes).amax())
+        return Solution(elements, before, after, torch.stack(sizes).amax(), transported=plain)
 
     def _matrices(
         self,

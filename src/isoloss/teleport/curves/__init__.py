@@ -1,0 +1,24 @@
+"""Curves on the level set of the loss, their derivatives and their curvature."""
+
+from isoloss.teleport.curves._curvature import curvature, curvature_rate
+from isoloss.teleport.curves._curve import Curve, TaylorCurve, taylor
+from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
+from isoloss.teleport.curves._elementwise import elementwise_derivatives
+from isoloss.teleport.curves._layers import LayerPair, layer_pairs
+from isoloss.teleport.curves._orbit import OrbitCurve
+from isoloss.teleport.curves._random import random_curves
+
+__all__ = [
+    "Curve",
+    "ForwardCurve",
+    "InverseCurve",
+    "LayerPair",
+    "OrbitCurve",
+    "TaylorCurve",
+    "curvature",
+    "curvature_rate",
+    "elementwise_derivatives",
+    "layer_pairs",
+    "random_curves",
+    "taylor",
+]

@@ -1,0 +1,49 @@
+"""Curves in random directions."""
+
+from collections.abc import Iterable
+
+import torch
+
+from isoloss.groups import GeneralLinear
+from isoloss.symmetry import Symmetry
+from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
+from isoloss.teleport.curves._layers import LayerPair
+from isoloss.teleport.curves._orbit import OrbitCurve
+
+
+def random_curves(
+    along: Iterable[Symmetry | LayerPair],
+    count: int = 1,
+    generator: torch.Generator | None = None,
+    *,
+    action: type[ForwardCurve] | type[InverseCurve] = ForwardCurve,
+) -> list[OrbitCurve | ForwardCurve | InverseCurve]:
+    """Curves along random algebra elements, `count` for each continuous symmetry and each pair of layers.
+
+    Args:
+        along: Symmetries that `find` has found, of which discrete ones are passed over, and pairs of layers, along
+            which GL(h) acts in a data-dependent way.
+        count: How many for each: k of Eq. (5.2).
+        generator: Source of the random numbers.
+        action: The data-dependent action, 1 (`InverseCurve`) or 2 (`ForwardCurve`).
+
+    References:
+        Dissertation, section 5.2.2: "randomly selected Lie algebra elements". Entries are Gaussian; their size
+        does not matter.
+    """
+    curves: list[OrbitCurve | ForwardCurve | InverseCurve] = []
+    for one in along:
+        for _ in range(count):
+            if isinstance(one, LayerPair):
+                group = GeneralLinear(one.width)
+                g = group.sample(scale=SMALL, generator=generator, dtype=torch.float64)
+                curves.append(action(one, group.log(g)))
+            elif one.dim:
+                curves.append(
+                    OrbitCurve(one, one.group.log(one.sample(SMALL, generator, dtype=torch.float64)))
+                )
+    return curves
+
+
+# Groups draw elements, not their logarithms; small ones have a principal logarithm, and size does not matter.
+SMALL = 0.1

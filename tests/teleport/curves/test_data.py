@@ -1,0 +1,162 @@
+"""Curves of the data-dependent actions: closed forms against forward differentiation, for every pair of layers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.testing import assert_close
+
+from isoloss.teleport.curves import (
+    ForwardCurve,
+    InverseCurve,
+    LayerPair,
+    curvature,
+    curvature_rate,
+    layer_pairs,
+    random_curves,
+    taylor,
+)
+from networks import mlp
+from pairs import ACTIVATIONS, CURVES, SLOPE, pair
+
+ZERO = torch.zeros((), dtype=torch.float64)
+# Derivatives pass through pseudo-inverses of condition at most 1e3 here, three times: eps * 1e3^2 stays below.
+CLOSE = {"rtol": 1e-8, "atol": 1e-8}
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("which", [0, 1], ids=["first pair", "second pair"])
+@pytest.mark.parametrize("samples", [4, 20], ids=["few samples", "many samples"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", CURVES)
+def test_closed_forms_are_those_of_forward_differentiation(name, activation, samples, which, bias):
+    _, layers, tensors, m = pair(activation, samples, which, bias=bias)
+    curve = CURVES[name](layers, m)
+    closed = curve.derivatives(tensors, 3)
+    auto = taylor(lambda t: curve.at(t, tensors), ZERO, 3)
+    for one, other in zip(closed, auto, strict=True):
+        assert_close(one, dict(other), **CLOSE)
+        assert any(x.abs().max() > 1e-4 for x in other.values())
+
+    def along(t):
+        first, second = taylor(lambda s: curve.at(s, tensors), t, 2)
+        return {"k": curvature(first, second)}
+
+    assert_close(curvature(*closed[:2]), along(ZERO)["k"], **CLOSE)
+    assert_close(curvature_rate(*closed), taylor(along, ZERO, 1)[0]["k"], **CLOSE)
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("which", [0, 1])
+def test_few_samples_do_not_see_the_curve(name, which):
+    model, layers, tensors, m = pair("sinh", 4, which)
+    moved = tensors | CURVES[name](layers, m).at(1.0, tensors)
+    assert any(not torch.equal(moved[n], tensors[n]) for n in tensors)
+    # Rounding times the condition of the activations, at most 1e3.
+    assert_close(
+        functional_call(model, moved, (layers.inputs,)), model(layers.inputs).detach(), rtol=0.0, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize("name", ["action 1", "action 2"])
+@pytest.mark.parametrize("samples", [4, 20])
+def test_curves_start_where_the_parameters_are(name, samples):
+    _, layers, tensors, m = pair("sinh", samples)
+    start = CURVES[name](layers, m).at(0.0, tensors)
+    assert_close(start, {n: tensors[n] for n in start}, rtol=0.0, atol=1e-12)
+
+
+def test_the_papers_form_does_not_where_there_are_fewer_samples_than_units():
+    _, layers, tensors, m = pair("sinh", 4)
+    start = ForwardCurve(layers, m, "papers").at(0.0, tensors)["2.weight"]
+    assert (start - tensors["2.weight"]).norm() > 0.1 * tensors["2.weight"].norm()
+
+
+def test_with_many_samples_both_forms_agree():
+    _, layers, tensors, m = pair("tanh", 20)
+    one, other = (ForwardCurve(layers, m, form).derivatives(tensors) for form in ("papers", "difference"))
+    assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_the_expansion_of_the_paper_lacks_its_factorials():
+    """Eq. (50) of the 2024 paper read literally doubles the term with the square: not the second derivative."""
+    _, layers, tensors, m = pair("sinh", 4)
+    u, v, x = layers.read(tensors)
+    z = v @ x
+    a, ma = z.sinh(), m @ z.sinh()
+    slope, bend = 1 / z.cosh(), -z.sinh() / z.cosh() ** 3
+    literal = ((m @ m @ a) * slope + 2 * ma.square() * bend) @ torch.linalg.pinv(x)
+    ours = ((m @ m @ a) * slope + ma.square() * bend) @ torch.linalg.pinv(x)
+    curve = InverseCurve(layers, m)
+    auto = taylor(lambda t: curve.at(t, tensors), ZERO, 2)[1]["0.weight"]
+    assert_close(ours[:, :-1], auto, **CLOSE)
+    assert (literal[:, :-1] - auto).norm() > 0.01 * auto.norm()
+
+
+def test_a_homogeneous_activation_has_the_curve_of_its_scaling():
+    """Along diag(m) action 2 moves a leaky network as its scaling does: V by m, U by -m."""
+    _, layers, tensors, _ = pair("leaky", 4)
+    m = torch.diag(torch.linspace(-1, 1, layers.width, dtype=torch.float64))
+    first, second = ForwardCurve(layers, m).derivatives(tensors, 2)
+    assert_close(first["0.weight"], m @ tensors["0.weight"])
+    x = layers.read(tensors)
+    units = layers.activation(x[1] @ x[2])
+    # Off the batch the outgoing weights are free; on it they move like those of the scaling.
+    assert_close(first["2.weight"] @ units, -tensors["2.weight"] @ m @ units, rtol=1e-10, atol=1e-10)
+    assert_close(second["0.bias"], m @ m @ tensors["0.bias"])
+
+
+def test_the_inputs_of_deeper_pairs_follow_the_parameters():
+    model, layers, tensors, _ = pair("tanh", 4, which=1)
+    changed = tensors | {"0.weight": 2 * tensors["0.weight"]}
+    expected = torch.tanh(layers.inputs @ changed["0.weight"].mT + changed["0.bias"]).mT
+    assert_close(layers.read(changed)[2][:-1], expected)
+    assert model[0].weight.grad is None and not model[2]._forward_pre_hooks
+
+
+def test_layers_that_do_not_fit_are_refused():
+    model = mlp(5, 6, 3)
+    x = torch.randn(4, 5)
+    with pytest.raises(
+        ValueError, match="LayerPair: the layers must be nn.Linear, the second as wide as the first"
+    ):
+        LayerPair(model, x, "0", "1", model[1])
+    with pytest.raises(ValueError, match="second as wide as the first"):
+        LayerPair(model, x, "2", "0", model[1])
+    unused = nn.Sequential(nn.Linear(5, 5))
+    unused.spare = nn.Linear(5, 5)
+    unused.forward = lambda x: unused[0](x)
+    layers = LayerPair(unused, x, "spare", "0", nn.Tanh())
+    with pytest.raises(ValueError, match="must run spare; got a pass without it"):
+        layers.read(dict(unused.named_parameters()))
+
+
+def test_without_an_inverse_there_are_derivatives_only():
+    model = mlp(5, 6, 3, activation=lambda: nn.LeakyReLU(SLOPE))
+    curve = InverseCurve(LayerPair(model, torch.randn(4, 5), "0", "2", model[1]), torch.eye(6))
+    tensors = {n: p.detach() for n, p in model.named_parameters()}
+    assert len(curve.derivatives(tensors, 2)) == 2
+    with pytest.raises(ValueError, match="must have an inverse; got none; give LayerPair"):
+        curve.at(0.1, tensors)
+
+
+def test_every_pair_of_a_chain_is_found():
+    blocks = [nn.Sequential(nn.Linear(5, 6), nn.Tanh()), nn.Linear(6, 6), nn.LeakyReLU(0.2), nn.Linear(6, 4)]
+    model = nn.Sequential(*blocks, nn.Softmax(1), nn.Linear(4, 4), nn.Linear(4, 2)).double()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    pairs = layer_pairs(model, x)
+    assert [(p.incoming, p.outgoing) for p in pairs] == [("0.0", "1"), ("1", "3")]
+    tensors = {n: p.detach() for n, p in model.named_parameters()}
+    for curve in random_curves(pairs, 2):
+        moved = tensors | curve.at(1.0, tensors)
+        assert_close(functional_call(model, moved, (x,)), model(x).detach(), rtol=0.0, atol=1e-11)
+    (curve,) = random_curves(pairs[1:], action=InverseCurve)
+    assert isinstance(curve, InverseCurve)
+    assert_close(curve.at(0.0, tensors), {n: tensors[n] for n in ("1.weight", "1.bias", "3.weight")})
+
+
+def test_only_chains_are_searched():
+    with pytest.raises(
+        ValueError, match="layer_pairs: the model must be an nn.Sequential; got Linear; name the"
+    ):
+        layer_pairs(nn.Linear(2, 2), torch.zeros(1, 2))
