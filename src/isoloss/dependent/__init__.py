@@ -1,0 +1,22 @@
+"""Data-dependent actions: GL(h) moves two adjacent layers so that one batch is computed as before."""
+
+from isoloss.dependent._activation import ACTIVATIONS, Activation, Extended, activation_of
+from isoloss.dependent._bounds import change_bound, equivariance_bound, lipschitz_bound
+from isoloss.dependent._chain import Chain
+from isoloss.dependent._factor import Factor
+from isoloss.dependent._frame import frame
+from isoloss.dependent._layer import Layer
+from isoloss.dependent._move import Moved, act, act_
+from isoloss.dependent._pair import Pair, pairs
+from isoloss.dependent._passes import undisturbed
+from isoloss.dependent._rotation import rotation
+from isoloss.dependent._search import Search
+from isoloss.dependent.actions import (
+    ACTIONS,
+    DependentAction,
+    Difference,
+    Frame,
+    One,
+    Rotation,
+    Two,
+)
