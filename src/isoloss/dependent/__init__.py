@@ -11,6 +11,7 @@ from isoloss.dependent._pair import Pair, pairs
 from isoloss.dependent._passes import undisturbed
 from isoloss.dependent._rotation import rotation
 from isoloss.dependent._search import Search
+from isoloss.dependent._teleport import Destination, search, teleport_
 from isoloss.dependent.actions import (
     ACTIONS,
     DependentAction,

@@ -113,8 +113,7 @@ def _leaky(module: nn.Module, reach: float) -> Activation:
 
     return Activation(
         lambda z: nn.functional.leaky_relu(z, low),
-        # One pass: the slope is 1 or low.
-        lambda z: (z > 0).to(z.dtype).mul_(1 - low).add_(low),
+        lambda z: torch.where(z > 0, 1.0, low).to(z),
         None,
         inverse if low > 0 else None,
     )

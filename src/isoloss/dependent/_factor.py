@@ -64,6 +64,28 @@ class Factor:
         return ((b.to(self.right) @ self.right) / self.singular) @ self.left.mT
 
 
+def right_divide(b: Tensor, s: Tensor, cutoff: float | None = None) -> Tensor:
+    """The product b S^+ in float64, by the cheapest factorization that shows the rank.
+
+    For S of less than float64, a Cholesky factorization of the smaller Gram matrix in float64 comes first. Its
+    condition number in the 1-norm bounds that in the spectral norm from above; where it shows that no singular value
+    of S is below the cut-off, the factorization is all that is needed. Else, and for float64, see `Factor`.
+    """
+    if s.dtype != torch.float64 and min(s.shape):
+        threshold = max(s.shape) * torch.finfo(s.dtype).eps if cutoff is None else cutoff
+        wide = s.double()
+        few = s.shape[1] <= s.shape[0]
+        gram = wide.mT @ wide if few else wide @ wide.mT
+        factor, info = torch.linalg.cholesky_ex(gram)
+        if not bool(info):
+            inverse = torch.cholesky_inverse(factor)
+            norms = torch.linalg.matrix_norm(torch.stack([gram, inverse]), 1)
+            if bool(norms.prod() * threshold**2 < 1.0):
+                b = b.to(wide)
+                return (b @ inverse) @ wide.mT if few else (b @ wide.mT) @ inverse
+    return Factor.of(s, cutoff).right_divide(b)
+
+
 def _svd(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     q, sigma, wt = torch.linalg.svd(s, full_matrices=False)
     return q, sigma, wt.mT

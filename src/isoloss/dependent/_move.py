@@ -1,6 +1,6 @@
 """Data-dependent actions on a model: all pairs at once, in place, measured, and undone if the loss moves too far."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 
@@ -25,6 +25,9 @@ class Moved:
         held_out_before: Loss of other data, if they were given.
         held_out_after: The same after the move.
         undone: Why the model is where it was; None if it has moved.
+        gradient_norm_before: Norm of the gradient, if it was an ascent.
+        gradient_norm_after: The same where it has led, as predicted.
+        size: Largest Frobenius norm of g - 1, if it was an ascent.
     """
 
     loss_before: float
@@ -32,6 +35,9 @@ class Moved:
     held_out_before: float | None = None
     held_out_after: float | None = None
     undone: str | None = None
+    gradient_norm_before: float | None = None
+    gradient_norm_after: float | None = None
+    size: float | None = None
 
     @property
     def loss_change(self) -> float:
@@ -129,12 +135,12 @@ def act_(
             after = loss_of(lambda c: run(lambda: move.moved(c)), loss, where)
             later = None if held_out is None else loss_of(run, held_out, where)
             new = {layer: layer.matrix for layer in move.layers}
-            undone = _objection(before, after, max_loss_change)
+            undone = objection(before, after, max_loss_change)
         finally:
             for layer, matrix in home.items():
                 layer.write_(matrix)
         if undone is None:
-            write_atomically(_writes(new), where=where)
+            write_atomically(writes(new), where=where)
     return Moved(before, after, aside, later, undone)
 
 
@@ -256,7 +262,8 @@ def _check(where: str, found: Sequence[Pair], elements: Sequence[Tensor | None])
             )
 
 
-def _objection(before: float, after: float, limit: float | None) -> str | None:
+def objection(before: float, after: float, limit: float | None) -> str | None:
+    """Why a move has to be undone, None if it has not."""
     if not isfinite(after):
         return f"the loss became {after}"
     if limit is not None and abs(after - before) > limit:
@@ -264,7 +271,8 @@ def _objection(before: float, after: float, limit: float | None) -> str | None:
     return None
 
 
-def _writes(new: Mapping[Layer, Tensor]):
+def writes(new: Mapping[Layer, Tensor]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Name, parameter and new value of everything that matrices stand for."""
     for layer, matrix in new.items():
         parameters = {"weight": layer.weight, "bias": layer.bias}
         for name, value in layer.tensors(matrix).items():

@@ -31,6 +31,23 @@ class Slopes:
     tilts: list[Tensor] | None
 
 
+@dataclass(frozen=True)
+class Along:
+    """What moves along the gradient, layer by layer.
+
+    Attributes:
+        squares: Squared norms of the gradients.
+        pushed: Tangents of the inputs; None for the first layer.
+        tangents: Tangents of the outputs.
+        gradients: The gradients themselves, where they were formed.
+    """
+
+    squares: list[Tensor]
+    pushed: list[Tensor | None]
+    tangents: list[Tensor]
+    gradients: list[Tensor | None]
+
+
 class Search:
     r"""Steepest ascent of :math:`|\nabla L|^2 / 2` over :math:`g_m = 1 + \Theta_m Q_m^T`, one :math:`\Theta_m` per pair.
 
@@ -64,71 +81,71 @@ class Search:
             still = site.kept and site.makes is None
         self.exact = all(site.kept for site in self._sites)
         self._lowest = next(i for i, s in enumerate(self._sites) if s.makes is not None)
+        self._needs_top = self._sites[self._lowest].makes is not None
+        for site in self._sites[self._lowest + 1 :]:
+            cut = site.reads and site.few
+            self._needs_top = site.makes is not None or (self._needs_top and not cut)
         self._head: tuple[Tensor, Tensor, Hessian] | None = None
         self._gram: Tensor | None = None
 
     @torch.no_grad()
-    def ascend(self, radius: float, steps: int) -> list[Tensor]:
-        """Thetas after a number of steps of equal length.
+    def ascend(self, radius: float, steps: int) -> tuple[list[Tensor], float, float]:
+        """Steps of equal length, of which the best point counts.
 
         Args:
             radius: Bound on the Frobenius norm, hence on the spectral norm, of g - 1, for every pair.
-            steps: Number of steps; the best point on the way is returned.
+            steps: Number of steps.
 
         Returns:
-            One tensor per pair; zeros if nothing better was found.
+            One theta per pair, zeros if nothing better was found; and the value at the identity and there.
         """
-        start = [torch.zeros_like(s.q) for s in self._sites if s.makes is not None]
-        thetas, best, highest = start, start, -torch.inf
-        here = None
+        start = self.start()
+        thetas, points, here, tilts = start, [], None, None
         for _ in range(steps):
-            here = self.slopes(thetas)
-            if self._sign * here.value > highest:
-                best, highest = thetas, self._sign * here.value
+            here = self.slopes(thetas, tilts)
+            tilts = here.tilts
+            points.append((self._sign * here.value, thetas))
             slopes = here.slopes if here.tilts is None else _without(here.slopes, here.tilts)
-            length = max(float(torch.linalg.vector_norm(s)) for s in slopes)
+            length = max(torch.stack([torch.linalg.vector_norm(s) for s in slopes]).tolist())
             if not 0.0 < length < torch.inf:
-                return best
+                break
             rate = self._sign * radius / (steps * length)
-            thetas = [t + rate * s for t, s in zip(thetas, slopes, strict=True)]
+            thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
             if here.tilts is not None:
                 thetas = self._restored(thetas, here.loss, here.tilts)
-            thetas = [_within(t, radius) for t in thetas]
-        if here is not None and here.tilts is not None:
-            thetas = self._levelled(thetas, here.tilts)
-        return thetas if self._sign * self.value(thetas)[0] > highest else best
+                thetas = [_within(t, radius) for t in thetas]
+        if tilts is None:
+            points.append((self._sign * self.value(thetas)[0], thetas))
+        else:  # the points before are not levelled
+            points = [points[0], self._levelled(thetas, tilts)]
+        best, thetas = max(points, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
+        return thetas, self._sign * points[0][0], self._sign * best
+
+    def start(self) -> list[Tensor]:
+        """The thetas of the identity."""
+        return [s.stage.rows.new_zeros(len(s.stage.rows), len(s.t)) for s in self._makers()]
 
     def elements(self, thetas: Sequence[Tensor]) -> list[Tensor]:
         """g of every pair."""
-        makers = [s for s in self._sites if s.makes is not None]
-        return [
-            torch.eye(len(t)).to(t) + t @ s.q.mT
-            for t, s in zip(thetas, sorted(makers, key=lambda s: s.makes), strict=True)
-        ]
+        return [s.element(t) for t, s in zip(thetas, self._makers(), strict=True)]
 
     @torch.no_grad()
     def value(self, thetas: Sequence[Tensor]) -> tuple[float, float]:
         """Half of the squared gradient norm, and the loss."""
         traces, loss, _ = self._there(thetas)
-        squares = [
-            (self._times_gradient(i, t)[0] * t.delta).sum()
-            for i, t in enumerate(traces)
-            if self._sites[i].counts
-        ]
-        value, loss = torch.stack([0.5 * torch.stack(squares).sum(), loss.to(squares[0])]).tolist()
-        return value, loss
+        squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
+        return self._numbers(squares, loss)
 
     @torch.no_grad()
-    def slopes(self, thetas: Sequence[Tensor]) -> Slopes:
-        """The objective, the loss and their derivatives."""
+    def slopes(self, thetas: Sequence[Tensor], tilts: list[Tensor] | None = None) -> Slopes:
+        """The objective, the loss and their derivatives; tilts that are given are taken over."""
         traces, loss, hessian = self._there(thetas)
-        value, pushed, curved = self._along_gradient(traces, hessian)
-        slopes = self._contracted(traces, thetas, curved, pushed)
-        tilts = None
-        if not self.exact:
-            tilts = self._contracted(traces, thetas, [t.delta for t in traces], [None] * len(traces))
-        value, loss = torch.stack([value, loss.to(value)]).tolist()
-        return Slopes(value, loss, slopes, tilts)
+        along = self._along_gradient(traces)
+        top = hessian(along.tangents[-1]) if self._needs_top else traces[-1].delta
+        slopes = self._contracted(traces, thetas, top, along)
+        if not self.exact and tilts is None:
+            tilts = self._contracted(traces, thetas, traces[-1].delta, None)
+        return Slopes(*self._numbers(along.squares, loss), slopes, tilts)
 
     @torch.no_grad()
     def matrices(self, thetas: Sequence[Tensor]) -> dict[int, Tensor]:
@@ -139,8 +156,7 @@ class Search:
             if site.reads:
                 w = rule.outgoing(x, w, stage.columns, x)
             if site.makes is not None:
-                theta = thetas[site.makes]
-                w = w + theta @ (site.q.mT @ w)
+                w = torch.addmm(w, thetas[site.makes], site.seen(w))
             if site.reads or site.makes is not None:
                 moved[i] = w
             if stage.link is not None:
@@ -179,78 +195,74 @@ class Search:
             self._gram = gram = trace.x.mT @ trace.x if self._gram is None else self._gram
         return trace.delta @ (trace.x.mT @ trace.x if gram is None else gram), None
 
-    def _along_gradient(
-        self, traces: list[Trace], hessian: Hessian
-    ) -> tuple[Tensor, list[Tensor | None], list[Tensor]]:
-        """Half of the squared gradient norm; tangents of all inputs and of all deltas along the gradient.
-
-        Together they are the Hessian-vector product: H g is, for every layer, curved x^T + delta pushed^T.
-        """
-        last = len(traces) - 1
-        value, tangent = traces[0].x.new_zeros(()), None
-        pushed: list[Tensor | None] = [None]
-        tangents: list[Tensor] = []
-        gradients: list[Tensor | None] = []
+    def _along_gradient(self, traces: list[Trace]) -> "Along":
+        """Forward through the network along its gradient: the first half of a Hessian-vector product."""
+        along, tangent = Along([], [None], [], []), None
         for i, (site, trace) in enumerate(zip(self._sites, traces, strict=True)):
             step, gradient = self._times_gradient(i, trace)
-            gradients.append(gradient)
-            if site.counts:
-                value = value + 0.5 * torch.dot(step.flatten(), trace.delta.flatten())
-            else:
+            along.squares.append(_dot(step, trace.delta))
+            along.gradients.append(gradient)
+            if not site.counts:
                 step = torch.zeros_like(step)
             if tangent is not None:
-                step = torch.addmm(step, trace.w[:, : site.inputs], tangent)
-            tangents.append(step)
-            if i < last:
-                tangent = site.stage.link.push(step)  # type: ignore[union-attr]
-                pushed.append(tangent)
-        curved = [hessian(tangents[-1])]
-        for i in range(last, 0, -1):
-            site, trace, link = self._sites[i], traces[i], self._sites[i - 1].stage.link
-            assert link is not None
-            back = trace.w[:, : site.inputs].mT @ curved[-1]
-            if site.counts:
-                x, gradient = trace.x[: site.inputs], gradients[i]
-                if gradient is None:
-                    back = torch.addmm(back, x, trace.delta.mT @ trace.delta)
-                else:
-                    back = torch.addmm(back, gradient[:, : site.inputs].mT, trace.delta)
-            back, bent = link.pull_more(back), link.bend(tangents[i - 1])
-            curved.append(back if bent is None else back + bent)
-        return value, pushed, curved[::-1]
+                step = torch.addmm(step, trace.core, tangent)
+            along.tangents.append(step)
+            if site.stage.link is not None:
+                tangent = site.stage.link.push(step)
+                along.pushed.append(tangent)
+        return along
 
     def _contracted(
-        self,
-        traces: list[Trace],
-        thetas: Sequence[Tensor],
-        curved: Sequence[Tensor],
-        pushed: Sequence[Tensor | None],
+        self, traces: list[Trace], thetas: Sequence[Tensor], rows: Tensor, along: "Along | None"
     ) -> list[Tensor]:
-        """Derivatives over the elements of a function whose derivative by each weight is curved x^T + delta pushed^T."""
-        found: list[Tensor] = [t for t in thetas]
-        above: Tensor | None = None  # derivative by z through the fit of the layer above
+        """Backward: derivatives over the elements of the objective, or of the loss if along is None.
+
+        Rows are the derivative by the outputs of a layer, with all that depends on them: the layers above, and the
+        matrices that are fitted to them. Through a fit that is exact nothing from above comes down.
+        """
+        found: list[Tensor] = list(thetas)
         for i in range(len(traces) - 1, self._lowest - 1, -1):
             site, trace, theta = self._sites[i], traces[i], self._theta(self._sites[i], thetas)
-            rows, tangent = curved[i] if above is None else curved[i] + above, pushed[i]
-            if site.makes is not None:
-                slope = rows @ (site.t if site.kept else trace.read @ trace.x).mT
+            tangent = None if along is None else along.pushed[i]
+            product = None
+            if site.reads and not site.few:
+                product = rows @ trace.x.mT
                 if tangent is not None:
-                    slope = torch.addmm(
-                        slope, trace.delta, (trace.read[:, : site.inputs] @ tangent).mT
-                    )
-                found[site.makes] = slope
+                    product[:, : site.inputs].addmm_(trace.delta, tangent.mT)
+            if site.makes is not None:
+                found[site.makes] = (
+                    _slope(site, trace, rows, tangent) if product is None else product @ trace.read.mT
+                )
             if i == self._lowest:
                 break
+            below = None if along is None or not site.counts else self._from_gradient(i, trace, along)
             if site.reads and site.few:
-                below = _through_few(site, trace, theta, curved[i], tangent)
-            elif site.reads:
-                below = _through_many(site, trace, theta, rows, above, tangent)
+                below = _through_few(site, trace, theta, tangent, below)
             else:
-                below = None if above is None else trace.w[:, : site.inputs].mT @ above
+                below = _plus(below, trace.core.mT, rows)
+                if product is not None:
+                    below = _through_many(site, trace, site.back(theta, product), below)
             link = self._sites[i - 1].stage.link
             assert link is not None
-            above = None if below is None else link.pull_more(below)
+            rows = link.pull_more(below)
+            bent = None if along is None else link.bend(along.tangents[i - 1])
+            rows = rows if bent is None else rows + bent
         return found
+
+    def _from_gradient(self, i: int, trace: Trace, along: "Along") -> Tensor:
+        """The part of a derivative by inputs that comes from the gradient of this layer."""
+        n, gradient = self._sites[i].inputs, along.gradients[i]
+        if gradient is None:
+            return trace.x[:n] @ (trace.delta.mT @ trace.delta)
+        return gradient[:, :n].mT @ trace.delta
+
+    def _numbers(self, squares: list[Tensor], loss: Tensor) -> tuple[float, float]:
+        """Half of the squared gradient norm, and the loss, in one transfer."""
+        *parts, value = torch.stack([*squares, loss.to(squares[0])]).tolist()
+        return 0.5 * sum(p for p, s in zip(parts, self._sites, strict=True) if s.counts), value
+
+    def _makers(self) -> list[Site]:
+        return sorted((s for s in self._sites if s.makes is not None), key=lambda s: s.makes or 0)
 
     def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
         return None if site.makes is None else thetas[site.makes]
@@ -263,43 +275,54 @@ class Search:
         rate = (self._chain.loss - loss) / steep
         return [t + rate * s for t, s in zip(thetas, tilts, strict=True)]
 
-    def _levelled(self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 4) -> list[Tensor]:
+    def _levelled(
+        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 4
+    ) -> tuple[float, list[Tensor]]:
         tolerance = 2 * torch.finfo(thetas[0].dtype).eps * abs(self._chain.loss)
         for _ in range(rounds):
-            loss = self.value(thetas)[1]
+            value, loss = self.value(thetas)
             if abs(loss - self._chain.loss) <= tolerance:
-                break
+                return self._sign * value, thetas
             thetas = self._restored(thetas, loss, tilts)
-        return thetas
+        return self._sign * self.value(thetas)[0], thetas
+
+
+def _slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Tensor:
+    """Derivative by theta at fixed inputs, for w = u + theta q^T u."""
+    slope = rows @ (site.t if site.kept else site.seen(trace.ux)).mT
+    return (
+        slope
+        if tangent is None
+        else slope.addmm_(trace.delta, (trace.read[:, : site.inputs] @ tangent).mT)
+    )
 
 
 def _through_few(
-    site: Site, trace: Trace, theta: Tensor | None, curved: Tensor, tangent: Tensor | None
+    site: Site, trace: Trace, theta: Tensor | None, tangent: Tensor | None, below: Tensor | None
 ) -> Tensor:
-    """Derivative by the inputs of a layer through its fit, which is exact: what is above has cancelled."""
-    x = trace.x[: site.inputs]
-    rows = site.back(theta, curved)
+    """Derivative by the inputs of a layer through its fit, where that is exact."""
     if tangent is None:
-        return trace.u[:, : site.inputs].mT @ -rows
-    delta = site.back(theta, trace.delta)
-    cross = torch.cholesky_solve(x.mT @ tangent, trace.factor)
-    below = trace.u[:, : site.inputs].mT @ -torch.addmm(rows, delta, cross.mT)
-    return torch.addmm(below, tangent - x @ cross, delta.mT @ trace.fit.mT)
+        return torch.zeros_like(trace.x[: site.inputs]) if below is None else below
+    x, delta = trace.x[: site.inputs], site.back(theta, trace.delta)
+    cross = trace.inverse @ (x.mT @ tangent)
+    below = _plus(below, trace.u[:, : site.inputs].mT, (delta @ cross.mT).neg_())
+    return below.addmm_(torch.addmm(tangent, x, cross, alpha=-1), delta.mT @ trace.fit)
 
 
-def _through_many(
-    site: Site, trace: Trace, theta: Tensor | None, rows: Tensor, above: Tensor | None, tangent: Tensor | None
-) -> Tensor:
-    """The same for a least-squares fit, with the derivative of its residual."""
-    product = site.back(theta, rows) @ trace.x.mT
-    if tangent is not None:
-        product[:, : site.inputs].addmm_(site.back(theta, trace.delta), tangent.mT)
-    solved = torch.cholesky_solve(product.mT, trace.factor)
-    seen = solved.mT @ trace.x
-    if above is not None:
-        seen = seen - site.back(theta, above)
-    residual = site.stage.rows - trace.ux
-    return torch.addmm(trace.u[:, : site.inputs].mT @ -seen, solved[: site.inputs], residual)
+def _through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> Tensor:
+    """The same for a least-squares fit, with the derivative of its residual; product is the derivative by u."""
+    solved, n = product @ trace.inverse, site.inputs
+    core = solved[:, :n].mT
+    mixed = torch.addmm(core @ trace.u, trace.u[:, :n].mT, solved)
+    return below.addmm_(core, site.stage.rows).addmm_(mixed, trace.x, alpha=-1)
+
+
+def _plus(below: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    return a @ b if below is None else below.addmm_(a, b)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from isoloss.dependent._chain import Stage
 
-# Damping of the Gram matrices of the search, relative to their trace, in units of eps: what a Cholesky factorization
-# of rounded entries needs. The final move is factored anew, by rank.
+# Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
+# factorization of rounded entries needs. The final move is factored anew, by rank.
 DAMPING = 8.0
 
 
@@ -24,7 +24,7 @@ class Site:
         makes: Number of the pair whose units it makes, None if it makes none.
         still: Are its inputs what they were, whatever the elements?
         kept: Are its outputs, before g, what they were?
-        q: Orthonormal basis of the pre-activations, shape (h, r); empty if it makes no units.
+        q: Orthonormal basis of the pre-activations, shape (h, r); None for the identity, or if it makes no units.
         t: The pre-activations in that basis, shape (r, k).
         counts: Is the weight trained, so that its gradient counts?
     """
@@ -36,7 +36,7 @@ class Site:
     makes: int | None
     still: bool
     kept: bool
-    q: Tensor
+    q: Tensor | None
     t: Tensor
     counts: bool
 
@@ -44,8 +44,7 @@ class Site:
     def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool) -> "Site":
         """Look at a layer; `still` says that nothing below it moves its inputs."""
         matrix, y = stage.layer.matrix, stage.rows
-        empty = y.new_zeros(len(y), 0)
-        q, t = (empty, y.new_zeros(0, y.shape[1])) if makes is None else _basis(y)
+        q, t = (None, y) if makes is None else _basis(y)
         few = stage.columns.shape[1] <= len(stage.columns)
         kept = still or (reads and few)
         inputs = matrix.shape[1] - (stage.layer.bias is not None)
@@ -61,7 +60,10 @@ class Site:
     def by_gram(self) -> bool:
         """Is the Gram matrix of the samples cheaper than the gradient?"""
         outputs, inputs = self.matrix.shape
-        return 2 * self.stage.columns.shape[1] * (outputs + inputs) < 3 * outputs * inputs
+        samples = self.stage.columns.shape[1]
+        if self.still:  # it is then known
+            return samples < 2 * inputs
+        return 2 * samples * (outputs + inputs) < 3 * outputs * inputs
 
     def fitted(self, x: Tensor, theta: Tensor | None, bottom: bool) -> "Trace":
         """The layer on moved inputs, fitted if it reads a pair, and moved by g if it makes one.
@@ -72,29 +74,40 @@ class Site:
             bottom: Is it the first layer, whose weight no tangent or cotangent passes?
         """
         y, trace = self.stage.rows, Trace(x, self.matrix, self.matrix, self.stage.rows)
-        if self.reads:
-            gap = y - self.matrix @ x
-            if self.few:
-                trace.gram = x.mT @ x
-                trace.factor = _cholesky(trace.gram)
-                trace.fit = torch.cholesky_solve(gap.mT, trace.factor)
-                trace.u = torch.addmm(self.matrix, trace.fit.mT, x.mT)
-            else:
-                trace.factor = _cholesky(x @ x.mT)
-                trace.u = self.matrix + torch.cholesky_solve(x @ gap.mT, trace.factor).mT
+        if self.reads and self.few:
+            trace.gram = x.mT @ x
+            trace.inverse = _inverse(trace.gram)
+            trace.fit = torch.addmm(y, self.matrix, x, alpha=-1) @ trace.inverse
+            trace.u = torch.addmm(self.matrix, trace.fit, x.mT)
+        elif self.reads:
+            gram = x @ x.mT
+            trace.inverse = _inverse(gram)
+            trace.u = torch.addmm(self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse)
         if not self.kept:
             trace.ux = trace.u @ x
         trace.w, trace.z = trace.u, trace.ux
         if theta is not None:
-            trace.z = torch.addmm(trace.ux, theta, self.t if self.kept else self.q.mT @ trace.ux)
+            trace.z = torch.addmm(trace.ux, theta, self.t if self.kept else self.seen(trace.ux))
             if not bottom:
-                trace.read = self.q.mT @ trace.u
+                trace.read = self.seen(trace.u)
                 trace.w = torch.addmm(trace.u, theta, trace.read)
+        trace.core = trace.w[:, : self.inputs]
         return trace
+
+    def seen(self, v: Tensor) -> Tensor:
+        """The product of the transpose of q with v."""
+        return v if self.q is None else self.q.mT @ v
 
     def back(self, theta: Tensor | None, v: Tensor) -> Tensor:
         """The product of the transpose of g with v."""
-        return v if theta is None else torch.addmm(v, self.q, theta.mT @ v)
+        if theta is None:
+            return v
+        return torch.addmm(v, theta.mT, v) if self.q is None else torch.addmm(v, self.q, theta.mT @ v)
+
+    def element(self, theta: Tensor) -> Tensor:
+        """g, as a matrix."""
+        change = theta if self.q is None else theta @ self.q.mT
+        return torch.eye(len(theta)).to(theta) + change
 
 
 class Trace:
@@ -107,40 +120,34 @@ class Trace:
         ux: Its outputs before g.
         z: Its outputs.
         gram: The Gram matrix of the samples, if there are few.
-        factor: Cholesky factor of that of the samples, or of that of the inputs.
-        fit: (x^T x)^-1 (y - w0 x)^T, if there are few samples.
+        inverse: Inverse of that of the samples, or of that of the inputs.
+        fit: (y - w0 x) (x^T x)^-1, if there are few samples.
         read: q^T u.
+        core: w without the bias.
         delta: Gradient of the loss by z.
     """
 
     def __init__(self, x: Tensor, u: Tensor, w: Tensor, ux: Tensor):
         self.x, self.u, self.w, self.ux, self.z = x, u, w, ux, ux
         self.gram: Tensor | None = None
-        self.factor = self.fit = self.read = self.delta = x.new_zeros(0)
+        self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
 
-def _cholesky(gram: Tensor) -> Tensor:
-    damped = gram.clone()
-    diagonal = damped.diagonal()
-    eps = torch.finfo(gram.dtype).eps
-    factor, info = torch.linalg.cholesky_ex(_raised(damped, diagonal, DAMPING * eps))
-    for _ in range(3):
-        if not bool(info):
-            break
-        # Rounding has made it indefinite.
+def _inverse(gram: Tensor) -> Tensor:
+    damped, eps = gram.clone(), torch.finfo(gram.dtype).eps
+    diagonal = damped.diagonal().mul_(1 + DAMPING * eps)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    while bool(info) and eps < 1.0:
+        # Dead units, or samples that are nearly the same.
         eps *= 30
-        factor, info = torch.linalg.cholesky_ex(_raised(damped, diagonal, DAMPING * eps))
-    return factor
+        diagonal.add_(DAMPING * eps * diagonal.sum().clamp_min(torch.finfo(gram.dtype).tiny))
+        factor, info = torch.linalg.cholesky_ex(damped)
+    return torch.cholesky_inverse(factor)
 
 
-def _raised(damped: Tensor, diagonal: Tensor, by: float) -> Tensor:
-    diagonal.add_(by * diagonal.sum())
-    return damped
-
-
-def _basis(y: Tensor) -> tuple[Tensor, Tensor]:
+def _basis(y: Tensor) -> tuple[Tensor | None, Tensor]:
     """Orthonormal columns that span those of y, and y in them."""
     if y.shape[1] >= len(y):
-        return torch.eye(len(y)).to(y), y
+        return None, y
     q = torch.linalg.qr(y).Q
     return q, q.mT @ y

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from isoloss.dependent._activation import Activation
-from isoloss.dependent._factor import Factor
+from isoloss.dependent._factor import right_divide
 from isoloss.dependent.actions._action import multiply
 
 
@@ -41,10 +41,10 @@ class Difference:
 
     def outgoing(self, g: Tensor, u: Tensor, s: Tensor, moved: Tensor) -> Tensor:
         """See `DependentAction`."""
-        return restored(u, s, moved, Factor.of(moved, self.cutoff))
+        return restored(u, s, moved, self.cutoff)
 
 
-def restored(u: Tensor, s: Tensor, moved: Tensor, factor: Factor) -> Tensor:
+def restored(u: Tensor, s: Tensor, moved: Tensor, cutoff: float | None) -> Tensor:
     """The matrix nearest to u whose product with the moved columns is u s, as far as their rank goes."""
-    wide = u.to(factor.left)
-    return (wide + factor.right_divide(wide @ (s.to(wide) - moved.to(wide)))).to(u)
+    wide = u.double()
+    return (wide + right_divide(wide @ (s.double() - moved.double()), moved, cutoff)).to(u)

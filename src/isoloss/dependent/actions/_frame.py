@@ -46,7 +46,7 @@ class Frame:
         """See `DependentAction`."""
         before, after = Factor.of(s, self.cutoff), Factor.of(moved, self.cutoff)
         if not before.rank == after.rank == s.shape[1]:
-            return restored(u, s, moved, after)
+            return restored(u, s, moved, self.cutoff)
         wide = u.to(after.left)
         seen = after.right_divide(wide @ s.to(wide))
         unseen = Complement.of(after).reflect(Complement.of(before).coordinates(wide))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.dependent._activation import Activation
-from isoloss.dependent._factor import Factor
+from isoloss.dependent._factor import right_divide
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,10 @@ class One:
             )
         wide = torch.promote_types(g.dtype, z.dtype)
         target = activation.inverse(g.to(wide) @ activation.value(z.to(wide)))
-        factor = Factor.of(x, self.cutoff)
-        target = target.to(factor.left)
+        target = target.double()
         if not self.by_differences:
-            return factor.right_divide(target).to(v)
-        change = factor.right_divide(target - v.to(target) @ x.to(target))
-        return (v.to(change) + change).to(v)
+            return right_divide(target, x, self.cutoff).to(v)
+        return (v.double() + right_divide(target - v.double() @ x.double(), x, self.cutoff)).to(v)
 
     def outgoing(self, g: Tensor, u: Tensor, s: Tensor, moved: Tensor) -> Tensor:
         """See `DependentAction`; a unit may be read by several columns, the taps of a convolution."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from isoloss.dependent._activation import Activation
-from isoloss.dependent._factor import Factor
+from isoloss.dependent._factor import right_divide
 from isoloss.dependent.actions._action import multiply
 
 
@@ -41,5 +41,4 @@ class Two:
 
     def outgoing(self, g: Tensor, u: Tensor, s: Tensor, moved: Tensor) -> Tensor:
         """See `DependentAction`."""
-        factor = Factor.of(moved, self.cutoff)
-        return factor.right_divide(u.to(factor.left) @ s.to(factor.left)).to(u)
+        return right_divide(u.double() @ s.double(), moved, self.cutoff).to(u)
