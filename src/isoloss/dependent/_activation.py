@@ -113,7 +113,7 @@ def _leaky(module: nn.Module, reach: float) -> Activation:
 
     return Activation(
         lambda z: nn.functional.leaky_relu(z, low),
-        lambda z: torch.where(z > 0, 1.0, low).to(z),
+        lambda z: z.sign().clamp_min_(low),  # vectorized, which where and comparisons are not
         None,
         inverse if low > 0 else None,
     )

@@ -53,7 +53,7 @@ class Pointwise:
         """See `Link`."""
         self._z, self._slope = z, self._activation.slope(z)
         x = self._activation.value(z)
-        return pad(x, (0, 0, 0, 1), value=1.0) if self._biased else x
+        return torch.cat([x, x.new_ones(1, x.shape[1])]) if self._biased else x
 
     def pull(self, cotangent: Tensor) -> Tensor:
         """See `Link`."""

@@ -165,14 +165,7 @@ class Search:
 
     def _there(self, thetas: Sequence[Tensor]) -> tuple[list[Trace], Tensor, Hessian]:
         """Forward and backward through the moved network."""
-        traces: list[Trace] = []
-        x = self._sites[0].stage.columns
-        for i, site in enumerate(self._sites):
-            if i:
-                link = self._sites[i - 1].stage.link
-                assert link is not None
-                x = link.value(traces[-1].z)
-            traces.append(site.fitted(x, self._theta(site, thetas), bottom=i == 0))
+        traces = self._forward(thetas)
         if self._head is None or not self.exact:
             self._head = self._chain.head.at(traces[-1].z)
         loss, delta, hessian = self._head
@@ -183,6 +176,17 @@ class Search:
                 assert link is not None
                 delta = link.pull(traces[i].w[:, : self._sites[i].inputs].mT @ delta)
         return traces, loss, hessian
+
+    def _forward(self, thetas: Sequence[Tensor]) -> list[Trace]:
+        traces: list[Trace] = []
+        x = self._sites[0].stage.columns
+        for i, site in enumerate(self._sites):
+            if i:
+                link = self._sites[i - 1].stage.link
+                assert link is not None
+                x = link.value(traces[-1].z)
+            traces.append(site.fitted(x, self._theta(site, thetas), bottom=i == 0))
+        return traces
 
     def _times_gradient(self, i: int, trace: Trace) -> tuple[Tensor, Tensor | None]:
         """The product of the gradient of a layer and its inputs, and the gradient if it was formed."""
@@ -276,25 +280,25 @@ class Search:
         return [t + rate * s for t, s in zip(thetas, tilts, strict=True)]
 
     def _levelled(
-        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 4
+        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 3
     ) -> tuple[float, list[Tensor]]:
-        tolerance = 2 * torch.finfo(thetas[0].dtype).eps * abs(self._chain.loss)
+        """The value there, and thetas corrected until the loss is what it was."""
+        tolerance = 4 * torch.finfo(thetas[0].dtype).eps * abs(self._chain.loss)
+        value, loss = self.value(thetas)
         for _ in range(rounds):
-            value, loss = self.value(thetas)
             if abs(loss - self._chain.loss) <= tolerance:
-                return self._sign * value, thetas
+                break
             thetas = self._restored(thetas, loss, tilts)
-        return self._sign * self.value(thetas)[0], thetas
+            loss = float(self._chain.head.at(self._forward(thetas)[-1].z, derivatives=False)[0])
+        return self._sign * value, thetas
 
 
 def _slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Tensor:
-    """Derivative by theta at fixed inputs, for w = u + theta q^T u."""
-    slope = rows @ (site.t if site.kept else site.seen(trace.ux)).mT
-    return (
-        slope
-        if tangent is None
-        else slope.addmm_(trace.delta, (trace.read[:, : site.inputs] @ tangent).mT)
-    )
+    """Derivative by theta at fixed inputs, for w = u + theta q^T u, where the outputs before g are known."""
+    slope = rows @ (site.t if site.kept else trace.read @ trace.x).mT
+    if tangent is None:
+        return slope
+    return slope.addmm_(trace.delta, (trace.read[:, : site.inputs] @ tangent).mT)
 
 
 def _through_few(
@@ -312,9 +316,11 @@ def _through_few(
 def _through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> Tensor:
     """The same for a least-squares fit, with the derivative of its residual; product is the derivative by u."""
     solved, n = product @ trace.inverse, site.inputs
-    core = solved[:, :n].mT
-    mixed = torch.addmm(core @ trace.u, trace.u[:, :n].mT, solved)
-    return below.addmm_(core, site.stage.rows).addmm_(mixed, trace.x, alpha=-1)
+    core, read, y = solved[:, :n].mT, trace.u[:, :n].mT, site.stage.rows
+    if 2 * len(y) < n:
+        residual = torch.addmm(y, trace.u, trace.x, alpha=-1)
+        return below.addmm_(core, residual).addmm_(read, solved @ trace.x, alpha=-1)
+    return below.addmm_(core, y).addmm_(torch.addmm(core @ trace.u, read, solved), trace.x, alpha=-1)
 
 
 def _plus(below: Tensor | None, a: Tensor, b: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class Site:
         """Is the Gram matrix of the samples cheaper than the gradient?"""
         outputs, inputs = self.matrix.shape
         samples = self.stage.columns.shape[1]
-        if self.still:  # it is then known
+        if self.still:  # its Gram matrix is then known
             return samples < 2 * inputs
         return 2 * samples * (outputs + inputs) < 3 * outputs * inputs
 
@@ -73,7 +73,7 @@ class Site:
             theta: The g of its pair is 1 + theta q^T.
             bottom: Is it the first layer, whose weight no tangent or cotangent passes?
         """
-        y, trace = self.stage.rows, Trace(x, self.matrix, self.matrix, self.stage.rows)
+        y, trace = self.stage.rows, Trace(x, self.matrix, self.stage.rows)
         if self.reads and self.few:
             trace.gram = x.mT @ x
             trace.inverse = _inverse(trace.gram)
@@ -83,14 +83,14 @@ class Site:
             gram = x @ x.mT
             trace.inverse = _inverse(gram)
             trace.u = torch.addmm(self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse)
+        trace.w = trace.u
+        if theta is not None and not (bottom and self.kept):
+            trace.read = self.seen(trace.u)
+            trace.w = torch.addmm(trace.u, theta, trace.read)
         if not self.kept:
-            trace.ux = trace.u @ x
-        trace.w, trace.z = trace.u, trace.ux
-        if theta is not None:
-            trace.z = torch.addmm(trace.ux, theta, self.t if self.kept else self.seen(trace.ux))
-            if not bottom:
-                trace.read = self.seen(trace.u)
-                trace.w = torch.addmm(trace.u, theta, trace.read)
+            trace.z = trace.w @ x
+        elif theta is not None:
+            trace.z = torch.addmm(trace.z, theta, self.t)
         trace.core = trace.w[:, : self.inputs]
         return trace
 
@@ -117,7 +117,6 @@ class Trace:
         x: Its inputs, in the moved network.
         u: Its matrix, fitted to them.
         w: The matrix after g.
-        ux: Its outputs before g.
         z: Its outputs.
         gram: The Gram matrix of the samples, if there are few.
         inverse: Inverse of that of the samples, or of that of the inputs.
@@ -127,8 +126,8 @@ class Trace:
         delta: Gradient of the loss by z.
     """
 
-    def __init__(self, x: Tensor, u: Tensor, w: Tensor, ux: Tensor):
-        self.x, self.u, self.w, self.ux, self.z = x, u, w, ux, ux
+    def __init__(self, x: Tensor, u: Tensor, z: Tensor):
+        self.x, self.u, self.w, self.z = x, u, u, z
         self.gram: Tensor | None = None
         self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
