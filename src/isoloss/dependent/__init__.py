@@ -7,7 +7,7 @@ from isoloss.dependent._factor import Factor
 from isoloss.dependent._frame import frame
 from isoloss.dependent._layer import Layer
 from isoloss.dependent._move import Moved, act, act_
-from isoloss.dependent._pair import Pair, pairs
+from isoloss.dependent._pair import Pair, pair_of, pairs
 from isoloss.dependent._passes import undisturbed
 from isoloss.dependent._rotation import rotation
 from isoloss.dependent._search import Search
@@ -21,3 +21,36 @@ from isoloss.dependent.actions import (
     Rotation,
     Two,
 )
+
+__all__ = [
+    "ACTIONS",
+    "ACTIVATIONS",
+    "Activation",
+    "Chain",
+    "DependentAction",
+    "Destination",
+    "Difference",
+    "Extended",
+    "Factor",
+    "Frame",
+    "Layer",
+    "Moved",
+    "One",
+    "Pair",
+    "Rotation",
+    "Search",
+    "Two",
+    "act",
+    "act_",
+    "activation_of",
+    "change_bound",
+    "equivariance_bound",
+    "frame",
+    "lipschitz_bound",
+    "pair_of",
+    "pairs",
+    "rotation",
+    "search",
+    "teleport_",
+    "undisturbed",
+]

@@ -35,8 +35,8 @@ def activation_of(module: nn.Module, reach: float = 30.0) -> Activation | None:
 class Extended(nn.Module):
     r"""A bounded activation extended to a bijection of the real line, :math:`\sigma(x) + e^{x - N} - e^{-x - N}`.
 
-    Where a network lives the extension is the activation, up to :math:`e^{|x| - N}`; beyond it, it is a bijection, which
-    action 1 needs. It takes the place of the activation in a model.
+    Where a network lives the extension is the activation, up to :math:`e^{|x| - N}`; further out it is a bijection,
+    which action 1 needs. It takes the place of the activation in a model.
 
     Args:
         activation: nn.Tanh() or nn.Sigmoid().
@@ -61,7 +61,9 @@ class Extended(nn.Module):
 
 
 def extended_inverse(value: Map, slope: Map, reach: float, rounds: int = 100) -> Map:
-    r"""The inverse of the bijective extension :math:`\sigma(x) + e^{x - N} - e^{-x - N}` of a bounded increasing function.
+    r"""The inverse of the bijective extension of a bounded increasing function.
+
+    .. math:: y = \sigma(x) + e^{x - N} - e^{-x - N}
 
     Solved by Newton's method inside a bracket, which bisection shrinks where Newton leaves it. Where the function is
     within rounding of a bound the answer lies near N, the reach.

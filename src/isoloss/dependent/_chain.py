@@ -73,7 +73,9 @@ class Chain:
             if n + 1 < len(places):
                 between = [m for m, _, _ in calls[i + 1 : places[n + 1]]]
                 link = _link(layers[n], between, layers[n + 1], z.shape)
-            stages.append(Stage(layers[n], layers[n].columns(x).contiguous(), layers[n].rows(z).contiguous(), link))
+            stages.append(
+                Stage(layers[n], layers[n].columns(x).contiguous(), layers[n].rows(z).contiguous(), link)
+            )
         tail = nn.Sequential(*(m for m, _, _ in calls[places[-1] + 1 :]))
         head = Head(model, closure, run, layers[-1], calls[places[-1]][2].shape, tail)
         return cls(tuple(stages), head, loss)
@@ -146,8 +148,11 @@ def _recorded(model: nn.Module, closure: Closure, run: Run):
         if Layer.suits(module):
             copies[module] = output.clone()  # an activation may write over it
 
+    def returned(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        outputs.append(output)
+
     handles = [m.register_forward_hook(keep) for m in _leaves(model)]
-    handles.append(model.register_forward_hook(lambda m, i, o: outputs.append(o)))
+    handles.append(model.register_forward_hook(returned))
     try:
         with torch.no_grad():
             loss = run(closure)
@@ -155,7 +160,9 @@ def _recorded(model: nn.Module, closure: Closure, run: Run):
         for handle in handles:
             handle.remove()
     if len(outputs) != 1:
-        raise ValueError(f"{WHERE}: the loss must call the model exactly once; it did so {len(outputs)} times.")
+        raise ValueError(
+            f"{WHERE}: the loss must call the model exactly once; it did so {len(outputs)} times."
+        )
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         raise ValueError(f"{WHERE}: the loss must be a tensor with one number; got {type(loss).__name__}.")
     return calls, copies, outputs[0], float(loss)
@@ -191,7 +198,11 @@ def _check(calls: list[tuple[nn.Module, Tensor, Tensor]], output: Tensor) -> Non
 
 def _link(layer: Layer, between: list[nn.Module], following: Layer, shape: torch.Size) -> Link:
     biased = following.bias is not None
-    acting = [m for m in between if not isinstance(m, nn.Identity) and not (isinstance(m, nn.Dropout) and not m.training)]
+    acting = [
+        m
+        for m in between
+        if not isinstance(m, nn.Identity) and not (isinstance(m, nn.Dropout) and not m.training)
+    ]
     linear = isinstance(layer.module, nn.Linear) and isinstance(following.module, nn.Linear)
     if linear and len(acting) <= 1:
         activation = activation_of(acting[0] if acting else nn.Identity())

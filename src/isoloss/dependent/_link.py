@@ -98,7 +98,9 @@ class Measured:
     def pull(self, cotangent: Tensor) -> Tensor:
         """See `Link`."""
         self._cotangent = cotangent.detach().requires_grad_()
-        (self._pulled,) = torch.autograd.grad(self._x, self._z, self._full(self._cotangent), create_graph=True)
+        (self._pulled,) = torch.autograd.grad(
+            self._x, self._z, self._full(self._cotangent), create_graph=True
+        )
         return self._pulled.detach()
 
     def pull_more(self, cotangent: Tensor) -> Tensor:

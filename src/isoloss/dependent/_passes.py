@@ -14,14 +14,21 @@ def undisturbed(model: nn.Module) -> Iterator[Callable[[Closure], Tensor]]:
     """A runner for closures: every run draws the same random numbers, and buffers are put back afterwards."""
     buffers = [(b, b.clone()) for b in model.buffers()]
     devices = sorted({p.device.index for p in model.parameters() if p.is_cuda and p.device.index is not None})
+    states = torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in devices]
+
+    def rewind() -> None:
+        torch.set_rng_state(states[0])
+        for device, state in zip(devices, states[1], strict=True):
+            torch.cuda.set_rng_state(state, device)
 
     def run(closure: Closure) -> Tensor:
-        with torch.random.fork_rng(devices):
-            return closure()
+        rewind()
+        return closure()
 
     try:
         yield run
     finally:
+        rewind()
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)

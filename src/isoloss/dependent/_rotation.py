@@ -28,8 +28,9 @@ def rotation(z: Tensor) -> Tensor:
             f"rotation: R_z needs a vector that is not zero; got shape {tuple(z.shape)}, norm {float(z.norm()):g}; "
             "the action is not defined where all activations of a layer vanish."
         )
-    n = len(z)
-    u = z / torch.linalg.vector_norm(z)
+    n, scale = len(z), z.abs().amax()  # squares of small numbers underflow
+    length = scale * torch.linalg.vector_norm(z / scale)
+    u = z / length
     tails = u.square().flip(0).cumsum(0).flip(0).sqrt()
     tails[-1] = u[-1]
     zero = tails == 0  # where a tail vanishes its angles are zero, by convention
@@ -40,4 +41,4 @@ def rotation(z: Tensor) -> Tensor:
     lower = torch.where(zero[None, :], torch.diag(before), lower)
     sines = torch.where(zero[:-1], torch.zeros_like(u[1:]), tails[1:] / safe[:-1])
     matrix = lower - torch.diag(sines, 1) if n > 1 else lower
-    return torch.linalg.vector_norm(z) * matrix
+    return length * matrix

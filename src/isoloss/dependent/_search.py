@@ -1,12 +1,13 @@
 """Ascent of the gradient norm over data-dependent elements: one Hessian-vector product and closed forms per step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from isoloss.dependent._chain import Chain
+from isoloss.dependent._layer import Layer
 from isoloss.dependent._pair import Pair
 from isoloss.dependent._site import Site, Trace
 from isoloss.dependent.actions import Difference
@@ -49,7 +50,7 @@ class Along:
 
 
 class Search:
-    r"""Steepest ascent of :math:`|\nabla L|^2 / 2` over :math:`g_m = 1 + \Theta_m Q_m^T`, one :math:`\Theta_m` per pair.
+    r"""Steepest ascent of the gradient norm over :math:`g_m = 1 + \Theta_m Q_m^T`, one :math:`\Theta_m` per pair.
 
     The columns of :math:`Q_m` span the pre-activations of the batch: what g does to other directions the batch does
     not see. The derivative in the weights is H times the gradient, one Hessian-vector product; it is contracted in
@@ -63,12 +64,20 @@ class Search:
         chain: The model on a batch.
         found: The pairs that may move.
         lower: Descend instead.
+        weights: Factors of the squared norms of the gradients, by the names of the weights; where there is none the
+            layer does not count. None counts every trained layer once. A bias counts like its weight.
 
     References:
         docs/dependent.md, "The search". Differs from Algorithm 1 of the dissertation in all but the idea.
     """
 
-    def __init__(self, chain: Chain, found: Sequence[Pair], lower: bool = False):
+    def __init__(
+        self,
+        chain: Chain,
+        found: Sequence[Pair],
+        lower: bool = False,
+        weights: Mapping[str, float] | None = None,
+    ):
         self._chain, self._sign = chain, -1.0 if lower else 1.0
         makes = {p.producer.module: i for i, p in enumerate(found)}
         reads = {p.reader.module for p in found}
@@ -76,7 +85,8 @@ class Search:
         still = True
         for stage in chain.stages:
             module = stage.layer.module
-            site = Site.of(stage, makes.get(module), module in reads, still)
+            counts = _weight(stage.layer, weights)
+            site = Site.of(stage, makes.get(module), module in reads, still, counts)
             self._sites.append(site)
             still = site.kept and site.makes is None
         self.exact = all(site.kept for site in self._sites)
@@ -113,11 +123,10 @@ class Search:
             thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
             if here.tilts is not None:
                 thetas = self._restored(thetas, here.loss, here.tilts)
-                thetas = [_within(t, radius) for t in thetas]
         if tilts is None:
             points.append((self._sign * self.value(thetas)[0], thetas))
         else:  # the points before are not levelled
-            points = [points[0], self._levelled(thetas, tilts)]
+            points = [points[0], self._levelled([_within(t, radius) for t in thetas], tilts)]
         best, thetas = max(points, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
         return thetas, self._sign * points[0][0], self._sign * best
 
@@ -206,8 +215,8 @@ class Search:
             step, gradient = self._times_gradient(i, trace)
             along.squares.append(_dot(step, trace.delta))
             along.gradients.append(gradient)
-            if not site.counts:
-                step = torch.zeros_like(step)
+            if site.counts != 1.0:
+                step = site.counts * step
             if tangent is not None:
                 step = torch.addmm(step, trace.core, tangent)
             along.tangents.append(step)
@@ -255,15 +264,16 @@ class Search:
 
     def _from_gradient(self, i: int, trace: Trace, along: "Along") -> Tensor:
         """The part of a derivative by inputs that comes from the gradient of this layer."""
-        n, gradient = self._sites[i].inputs, along.gradients[i]
+        n, gradient, counts = self._sites[i].inputs, along.gradients[i], self._sites[i].counts
+        delta = trace.delta if counts == 1.0 else counts * trace.delta
         if gradient is None:
-            return trace.x[:n] @ (trace.delta.mT @ trace.delta)
-        return gradient[:, :n].mT @ trace.delta
+            return trace.x[:n] @ (trace.delta.mT @ delta)
+        return gradient[:, :n].mT @ delta
 
     def _numbers(self, squares: list[Tensor], loss: Tensor) -> tuple[float, float]:
         """Half of the squared gradient norm, and the loss, in one transfer."""
         *parts, value = torch.stack([*squares, loss.to(squares[0])]).tolist()
-        return 0.5 * sum(p for p, s in zip(parts, self._sites, strict=True) if s.counts), value
+        return 0.5 * sum(s.counts * p for p, s in zip(parts, self._sites, strict=True)), value
 
     def _makers(self) -> list[Site]:
         return sorted((s for s in self._sites if s.makes is not None), key=lambda s: s.makes or 0)
@@ -284,13 +294,12 @@ class Search:
     ) -> tuple[float, list[Tensor]]:
         """The value there, and thetas corrected until the loss is what it was."""
         tolerance = 4 * torch.finfo(thetas[0].dtype).eps * abs(self._chain.loss)
-        value, loss = self.value(thetas)
         for _ in range(rounds):
+            value, loss = self.value(thetas)
             if abs(loss - self._chain.loss) <= tolerance:
-                break
+                return self._sign * value, thetas
             thetas = self._restored(thetas, loss, tilts)
-            loss = float(self._chain.head.at(self._forward(thetas)[-1].z, derivatives=False)[0])
-        return self._sign * value, thetas
+        return self._sign * self.value(thetas)[0], thetas
 
 
 def _slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Tensor:
@@ -329,6 +338,12 @@ def _plus(below: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.reshape(-1), b.reshape(-1))
+
+
+def _weight(layer: Layer, weights: Mapping[str, float] | None) -> float:
+    if weights is None:
+        return float(layer.weight.requires_grad)
+    return weights.get(f"{layer.name}.weight" if layer.name else "weight", 0.0)
 
 
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:

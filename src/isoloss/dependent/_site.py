@@ -1,6 +1,7 @@
 """A layer of a chain as the search sees it: fitted to its inputs in the moved network."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Site:
         kept: Are its outputs, before g, what they were?
         q: Orthonormal basis of the pre-activations, shape (h, r); None for the identity, or if it makes no units.
         t: The pre-activations in that basis, shape (r, k).
-        counts: Is the weight trained, so that its gradient counts?
+        counts: How much the squared norm of its gradient counts; 0 if the weight is not trained.
     """
 
     stage: Stage
@@ -38,17 +39,16 @@ class Site:
     kept: bool
     q: Tensor | None
     t: Tensor
-    counts: bool
+    counts: float
 
     @classmethod
-    def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool) -> "Site":
+    def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool, counts: float) -> "Site":
         """Look at a layer; `still` says that nothing below it moves its inputs."""
         matrix, y = stage.layer.matrix, stage.rows
         q, t = (None, y) if makes is None else _basis(y)
         few = stage.columns.shape[1] <= len(stage.columns)
         kept = still or (reads and few)
         inputs = matrix.shape[1] - (stage.layer.bias is not None)
-        counts = stage.layer.weight.requires_grad
         return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts)
 
     @property
@@ -82,7 +82,9 @@ class Site:
         elif self.reads:
             gram = x @ x.mT
             trace.inverse = _inverse(gram)
-            trace.u = torch.addmm(self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse)
+            trace.u = torch.addmm(
+                self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse
+            )
         trace.w = trace.u
         if theta is not None and not (bottom and self.kept):
             trace.read = self.seen(trace.u)
@@ -132,6 +134,11 @@ class Trace:
         self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
 
+@lru_cache(maxsize=16)
+def _one(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(n, dtype=dtype, device=device)
+
+
 def _inverse(gram: Tensor) -> Tensor:
     damped, eps = gram.clone(), torch.finfo(gram.dtype).eps
     diagonal = damped.diagonal().mul_(1 + DAMPING * eps)
@@ -141,7 +148,9 @@ def _inverse(gram: Tensor) -> Tensor:
         eps *= 30
         diagonal.add_(DAMPING * eps * diagonal.sum().clamp_min(torch.finfo(gram.dtype).tiny))
         factor, info = torch.linalg.cholesky_ex(damped)
-    return torch.cholesky_inverse(factor)
+    # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
+    half = torch.linalg.solve_triangular(factor, _one(len(gram), gram.dtype, gram.device), upper=False)
+    return half.mT @ half
 
 
 def _basis(y: Tensor) -> tuple[Tensor | None, Tensor]:

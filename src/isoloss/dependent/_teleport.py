@@ -1,6 +1,6 @@
 """A data-dependent teleport: search an element, move, measure, and undo what moves the loss too far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, sqrt
 
@@ -47,6 +47,7 @@ def search(
     steps: int = 10,
     radius: float = 0.1,
     lower: bool = False,
+    weights: Mapping[str, float] | None = None,
 ) -> Destination:
     """Find where the gradient is larger and a batch is computed as before, without moving.
 
@@ -57,6 +58,7 @@ def search(
         steps: Steps of the ascent, each of one Hessian-vector product.
         radius: All singular values of every g stay in [exp(-radius), exp(radius)].
         lower: Go where the gradient is smaller.
+        weights: Factors of the squared norms of the gradients, by the names of the weights; see `Search`.
 
     Raises:
         ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range.
@@ -70,7 +72,7 @@ def search(
     chosen = pairs(symmetries) if found is None else list(found)
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
-        ascent = Search(chain, chosen, lower)
+        ascent = Search(chain, chosen, lower, weights)
         thetas, before, after = ascent.ascend(1.0 - exp(-radius), steps)
         matrices = {chain.stages[i].layer: m for i, m in ascent.matrices(thetas).items()}
     size = max(float(torch.linalg.vector_norm(t)) for t in thetas)

@@ -114,7 +114,12 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
         rows.append(draw.values)
         invisible &= draw.invisible()
         unseen &= draw.unseen(blocks)
-    print("UNSEEN", [(x.name, x.block.start) for x in blocks if x.index in unseen], "HELD", [(x.name, x.block.start) for x in solution.leaves if x.index in solution.held])
+    print(
+        "UNSEEN",
+        [(x.name, x.block.start) for x in blocks if x.index in unseen],
+        "HELD",
+        [(x.name, x.block.start) for x in solution.leaves if x.index in solution.held],
+    )
     hidden = set(invisible)
     # In training, running statistics do not enter the outputs; that is no symmetry of the network.
     buffers = {n for n, _ in verifier.twin.named_buffers()}

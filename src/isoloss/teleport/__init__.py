@@ -6,12 +6,13 @@ from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, always, at, every, first
 from isoloss.teleport._teleport import Teleport
 from isoloss.teleport.objectives import OBJECTIVES, Balance, GradientNorm, Objective
-from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
+from isoloss.teleport.solvers import SOLVERS, DependentAscent, Solution, Solver, TransportedAscent
 
 __all__ = [
     "OBJECTIVES",
     "SOLVERS",
     "Balance",
+    "DependentAscent",
     "GradientNorm",
     "Jump",
     "Objective",

@@ -1,6 +1,6 @@
 """How the group element of a teleport is found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,12 +22,14 @@ class Solution:
         before: The objective here, a tensor of no dimension.
         after: The objective at the point that the elements lead to, as predicted.
         size: Largest spectral norm of an algebra element.
+        displaced: For solvers that move without a symmetry: new values of parameters by name, instead of elements.
     """
 
     elements: list[Tensor | None]
     before: Tensor
     after: Tensor
     size: Tensor
+    displaced: Mapping[str, Tensor] | None = None
 
 
 class Solver(Protocol):
