@@ -44,7 +44,7 @@ class Layer:
 
     @property
     def matrix(self) -> Tensor:
-        """The weight as a matrix, with the bias as its last column; not to be written to."""
+        """The weight as a matrix, with the bias as its last column; it may share memory with the weight."""
         flat = self.weight.detach().flatten(1)
         return flat if self.bias is None else torch.cat([flat, self.bias.detach()[:, None]], 1)
 

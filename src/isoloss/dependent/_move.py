@@ -134,7 +134,7 @@ def act_(
         try:
             after = loss_of(lambda c: run(lambda: move.moved(c)), loss, where)
             later = None if held_out is None else loss_of(run, held_out, where)
-            new = {layer: layer.matrix for layer in move.layers}
+            new = {layer: layer.matrix.clone() for layer in move.layers}
             undone = objection(before, after, max_loss_change)
         finally:
             for layer, matrix in home.items():
@@ -189,10 +189,13 @@ class Carrier:
         handles = [layer.module.register_forward_hook(keep(layer)) for layer in self.layers]
         handles += self._watch()
         try:
-            return closure()
+            loss = closure()
         finally:
             for handle in handles:
                 handle.remove()
+        if idle := [layer.name for layer in self.layers if layer.module not in self._seen]:
+            raise ValueError(f"dependent.act_: the loss must run every layer that moves; it did not run {idle[0]}.")
+        return loss
 
     def moved(self, closure: Closure) -> Tensor:
         """Run, and move every layer when its inputs are known."""
@@ -211,10 +214,6 @@ class Carrier:
                 handle.remove()
 
     def _matrix(self, layer: Layer, x: Tensor) -> Tensor:
-        if layer.module not in self._seen:
-            raise ValueError(
-                f"dependent.act_: the loss must run every layer that moves; it did not run {layer.name}."
-            )
         before, output = self._seen[layer.module]
         matrix = layer.matrix
         if layer.module in self._read:
@@ -241,7 +240,8 @@ class Carrier:
         def taken(module: nn.Module, inputs: tuple) -> None:
             maker = outputs.get(id(inputs[0])) if inputs else None
             if maker is not None and maker is not module:
-                self._activations[maker] = activation_of(module)
+                # The first: an extended activation calls the one inside it with the same inputs.
+                self._activations.setdefault(maker, activation_of(module))
 
         leaves = [m for m in self._model.modules() if activation_of(m) is not None]
         handles = [m.register_forward_hook(produced) for m in self._made]
