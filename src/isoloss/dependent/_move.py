@@ -194,7 +194,9 @@ class Carrier:
             for handle in handles:
                 handle.remove()
         if idle := [layer.name for layer in self.layers if layer.module not in self._seen]:
-            raise ValueError(f"dependent.act_: the loss must run every layer that moves; it did not run {idle[0]}.")
+            raise ValueError(
+                f"dependent.act_: the loss must run every layer that moves; it did not run {idle[0]}."
+            )
         return loss
 
     def moved(self, closure: Closure) -> Tensor:

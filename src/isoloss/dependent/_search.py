@@ -12,6 +12,9 @@ from isoloss.dependent._pair import Pair
 from isoloss.dependent._site import Site, Trace
 from isoloss.dependent.actions import Difference
 
+# Relative change of the loss that may remain where it is brought back by Newton steps.
+LEVEL = 1e-9
+
 Hessian = Callable[[Tensor], Tensor]
 
 
@@ -290,10 +293,10 @@ class Search:
         return [t + rate * s for t, s in zip(thetas, tilts, strict=True)]
 
     def _levelled(
-        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 3
+        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 6
     ) -> tuple[float, list[Tensor]]:
-        """The value there, and thetas corrected until the loss is what it was."""
-        tolerance = 4 * torch.finfo(thetas[0].dtype).eps * abs(self._chain.loss)
+        """The value there, and thetas corrected until the loss is what it was, to LEVEL or four roundings."""
+        tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         for _ in range(rounds):
             value, loss = self.value(thetas)
             if abs(loss - self._chain.loss) <= tolerance:
