@@ -175,7 +175,7 @@ def copy_in_float64(model: nn.Module) -> nn.Module:
             memo[id(p.grad)] = None
         if type(p) is nn.Parameter:  # at once in float64, instead of a copy that is then converted
             memo[id(p)] = nn.Parameter(p.detach().to(torch.float64, copy=True), requires_grad=False)
-    twin = copy.deepcopy(model, memo).double()
+    twin = nn.Module.double(copy.deepcopy(model, memo))  # a module may have a method of that name
     for module in twin.modules():
         for key, value in vars(module).items():
             if isinstance(value, Tensor) and value.dtype in _LOW:
