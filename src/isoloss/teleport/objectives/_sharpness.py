@@ -63,8 +63,8 @@ class Sharpness:
         whole = is_whole(self.directions, least=1) and is_whole(self.chunk, least=1) and is_whole(self.seed)
         if not whole or not self.displacements or not all(is_size(abs(t)) for t in self.displacements):
             raise ValueError(
-                f"Sharpness: there must be displacements, and whole numbers of directions and for chunk, at least 1, and "
-                f"for the seed; got {self.displacements}, {self.directions!r}, {self.chunk!r} and {self.seed!r}; "
+                "Sharpness: there must be displacements, and whole numbers of directions and for chunk, at least 1, "
+                f"and for the seed; got {self.displacements}, {self.directions!r}, {self.chunk!r} and {self.seed!r}; "
                 "the defaults are those of the paper."
             )
         if self.support not in ("sphere", "positive"):
