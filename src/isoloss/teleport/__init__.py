@@ -19,7 +19,7 @@ from isoloss.teleport.objectives import (
     PredictedDecrease,
     Sharpness,
 )
-from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
+from isoloss.teleport.solvers import SOLVERS, DependentAscent, Solution, Solver, TransportedAscent
 
 __all__ = [
     "OBJECTIVES",
@@ -28,6 +28,7 @@ __all__ = [
     "Curvature",
     "Custom",
     "Distance",
+    "DependentAscent",
     "GradientNorm",
     "Jump",
     "Loss",

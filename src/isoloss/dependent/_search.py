@@ -1,0 +1,364 @@
+"""Ascent of the gradient norm over data-dependent elements: one Hessian-vector product and closed forms per step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from isoloss.dependent._chain import Chain
+from isoloss.dependent._layer import Layer
+from isoloss.dependent._pair import Pair
+from isoloss.dependent._site import Site, Trace
+from isoloss.dependent.actions import Difference
+
+# Relative change of the loss that may remain where it is brought back by Newton steps.
+LEVEL = 1e-9
+
+Hessian = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """The objective and the loss at some elements, with their derivatives over these.
+
+    Attributes:
+        value: Half of the squared gradient norm.
+        loss: The loss.
+        slopes: Derivatives of the value, one tensor per pair.
+        tilts: Derivatives of the loss; None if no element changes it.
+    """
+
+    value: float
+    loss: float
+    slopes: list[Tensor]
+    tilts: list[Tensor] | None
+
+
+@dataclass(frozen=True)
+class Along:
+    """What moves along the gradient, layer by layer.
+
+    Attributes:
+        squares: Squared norms of the gradients.
+        pushed: Tangents of the inputs; None for the first layer.
+        tangents: Tangents of the outputs.
+        gradients: The gradients themselves, where they were formed.
+    """
+
+    squares: list[Tensor]
+    pushed: list[Tensor | None]
+    tangents: list[Tensor]
+    gradients: list[Tensor | None]
+
+
+class Search:
+    r"""Steepest ascent of the gradient norm over :math:`g_m = 1 + \Theta_m Q_m^T`, one :math:`\Theta_m` per pair.
+
+    The columns of :math:`Q_m` span the pre-activations of the batch: what g does to other directions the batch does
+    not see. The derivative in the weights is H times the gradient, one Hessian-vector product; it is contracted in
+    closed form with the velocity of the action, at the cost of one Cholesky factorization per fitted layer.
+
+    Where a layer has more samples than weights to fit them, the loss moves to first order. Its derivative over the
+    elements, which the same contraction gives, is then projected out of every step, and a Newton step along it takes
+    the loss back to what it was.
+
+    Args:
+        chain: The model on a batch.
+        found: The pairs that may move.
+        lower: Descend instead.
+        weights: Factors of the squared norms of the gradients, by the names of the weights; where there is none the
+            layer does not count. None counts every trained layer once. A bias counts like its weight.
+
+    References:
+        docs/dependent.md, "The search". Differs from Algorithm 1 of the dissertation in all but the idea.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        found: Sequence[Pair],
+        lower: bool = False,
+        weights: Mapping[str, float] | None = None,
+    ):
+        self._chain, self._sign = chain, -1.0 if lower else 1.0
+        makes = {p.producer.module: i for i, p in enumerate(found)}
+        reads = {p.reader.module for p in found}
+        self._sites: list[Site] = []
+        still = True
+        for stage in chain.stages:
+            module = stage.layer.module
+            counts = _weight(stage.layer, weights)
+            site = Site.of(stage, makes.get(module), module in reads, still, counts)
+            self._sites.append(site)
+            still = site.kept and site.makes is None
+        self.exact = all(site.kept for site in self._sites)
+        self._lowest = next(i for i, s in enumerate(self._sites) if s.makes is not None)
+        self._needs_top = self._sites[self._lowest].makes is not None
+        for site in self._sites[self._lowest + 1 :]:
+            cut = site.reads and site.few
+            self._needs_top = site.makes is not None or (self._needs_top and not cut)
+        self._head: tuple[Tensor, Tensor, Hessian] | None = None
+        self._gram: Tensor | None = None
+
+    @torch.no_grad()
+    def ascend(self, radius: float, steps: int) -> tuple[list[Tensor], float, float]:
+        """Steps of equal length, of which the best point counts.
+
+        Args:
+            radius: Bound on the Frobenius norm, hence on the spectral norm, of g - 1, for every pair.
+            steps: Number of steps.
+
+        Returns:
+            One theta per pair, zeros if nothing better was found; and the value at the identity and there.
+        """
+        start = self.start()
+        thetas, points, here, tilts = start, [], None, None
+        for _ in range(steps):
+            here = self.slopes(thetas, tilts)
+            tilts = here.tilts
+            points.append((self._sign * here.value, thetas))
+            slopes = here.slopes if here.tilts is None else _without(here.slopes, here.tilts)
+            length = max(torch.stack([torch.linalg.vector_norm(s) for s in slopes]).tolist())
+            if not 0.0 < length < torch.inf:
+                break
+            rate = self._sign * radius / (steps * length)
+            thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
+            if here.tilts is not None:
+                thetas = self._restored(thetas, here.loss, here.tilts)
+        if tilts is None:
+            points.append((self._sign * self.value(thetas)[0], thetas))
+        else:  # the points before are not levelled
+            points = [points[0], self._levelled([_within(t, radius) for t in thetas], tilts)]
+        best, thetas = max(points, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
+        return thetas, self._sign * points[0][0], self._sign * best
+
+    def start(self) -> list[Tensor]:
+        """The thetas of the identity."""
+        return [s.stage.rows.new_zeros(len(s.stage.rows), len(s.t)) for s in self._makers()]
+
+    def elements(self, thetas: Sequence[Tensor]) -> list[Tensor]:
+        """g of every pair."""
+        return [s.element(t) for t, s in zip(thetas, self._makers(), strict=True)]
+
+    @torch.no_grad()
+    def value(self, thetas: Sequence[Tensor]) -> tuple[float, float]:
+        """Half of the squared gradient norm, and the loss."""
+        traces, loss, _ = self._there(thetas)
+        squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
+        return self._numbers(squares, loss)
+
+    @torch.no_grad()
+    def slopes(self, thetas: Sequence[Tensor], tilts: list[Tensor] | None = None) -> Slopes:
+        """The objective, the loss and their derivatives; tilts that are given are taken over."""
+        traces, loss, hessian = self._there(thetas)
+        along = self._along_gradient(traces)
+        top = hessian(along.tangents[-1]) if self._needs_top else traces[-1].delta
+        slopes = self._contracted(traces, thetas, top, along)
+        if not self.exact and tilts is None:
+            tilts = self._contracted(traces, thetas, traces[-1].delta, None)
+        return Slopes(*self._numbers(along.squares, loss), slopes, tilts)
+
+    @torch.no_grad()
+    def matrices(self, thetas: Sequence[Tensor]) -> dict[int, Tensor]:
+        """The moved weights of every layer that moves, by position in the chain, fitted by rank in float64."""
+        moved, x, rule = {}, self._sites[0].stage.columns, Difference()
+        for i, site in enumerate(self._sites):
+            stage, w = site.stage, site.matrix
+            if site.reads:
+                w = rule.outgoing(x, w, stage.columns, x)
+            if site.makes is not None:
+                w = torch.addmm(w, thetas[site.makes], site.seen(w))
+            if site.reads or site.makes is not None:
+                moved[i] = w
+            if stage.link is not None:
+                x = stage.link.value(w @ x)
+        return moved
+
+    def _there(self, thetas: Sequence[Tensor]) -> tuple[list[Trace], Tensor, Hessian]:
+        """Forward and backward through the moved network."""
+        traces = self._forward(thetas)
+        if self._head is None or not self.exact:
+            self._head = self._chain.head.at(traces[-1].z)
+        loss, delta, hessian = self._head
+        for i in range(len(traces) - 1, -1, -1):
+            traces[i].delta = delta
+            if i:
+                link = self._sites[i - 1].stage.link
+                assert link is not None
+                delta = link.pull(traces[i].w[:, : self._sites[i].inputs].mT @ delta)
+        return traces, loss, hessian
+
+    def _forward(self, thetas: Sequence[Tensor]) -> list[Trace]:
+        traces: list[Trace] = []
+        x = self._sites[0].stage.columns
+        for i, site in enumerate(self._sites):
+            if i:
+                link = self._sites[i - 1].stage.link
+                assert link is not None
+                x = link.value(traces[-1].z)
+            traces.append(site.fitted(x, self._theta(site, thetas), bottom=i == 0))
+        return traces
+
+    def _times_gradient(self, i: int, trace: Trace) -> tuple[Tensor, Tensor | None]:
+        """The product of the gradient of a layer and its inputs, and the gradient if it was formed."""
+        site = self._sites[i]
+        if not site.by_gram:
+            gradient = trace.delta @ trace.x.mT
+            return gradient @ trace.x, gradient
+        gram = trace.gram
+        if gram is None and i == 0:
+            self._gram = gram = trace.x.mT @ trace.x if self._gram is None else self._gram
+        return trace.delta @ (trace.x.mT @ trace.x if gram is None else gram), None
+
+    def _along_gradient(self, traces: list[Trace]) -> "Along":
+        """Forward through the network along its gradient: the first half of a Hessian-vector product."""
+        along, tangent = Along([], [None], [], []), None
+        for i, (site, trace) in enumerate(zip(self._sites, traces, strict=True)):
+            step, gradient = self._times_gradient(i, trace)
+            along.squares.append(_dot(step, trace.delta))
+            along.gradients.append(gradient)
+            if site.counts != 1.0:
+                step = site.counts * step
+            if tangent is not None:
+                step = torch.addmm(step, trace.core, tangent)
+            along.tangents.append(step)
+            if site.stage.link is not None:
+                tangent = site.stage.link.push(step)
+                along.pushed.append(tangent)
+        return along
+
+    def _contracted(
+        self, traces: list[Trace], thetas: Sequence[Tensor], rows: Tensor, along: "Along | None"
+    ) -> list[Tensor]:
+        """Backward: derivatives over the elements of the objective, or of the loss if along is None.
+
+        Rows are the derivative by the outputs of a layer, with all that depends on them: the layers above, and the
+        matrices that are fitted to them. Through a fit that is exact nothing from above comes down.
+        """
+        found: list[Tensor] = list(thetas)
+        for i in range(len(traces) - 1, self._lowest - 1, -1):
+            site, trace, theta = self._sites[i], traces[i], self._theta(self._sites[i], thetas)
+            tangent = None if along is None else along.pushed[i]
+            product = None
+            if site.reads and not site.few:
+                product = rows @ trace.x.mT
+                if tangent is not None:
+                    product[:, : site.inputs].addmm_(trace.delta, tangent.mT)
+            if site.makes is not None:
+                found[site.makes] = (
+                    _slope(site, trace, rows, tangent) if product is None else product @ trace.read.mT
+                )
+            if i == self._lowest:
+                break
+            below = None if along is None or not site.counts else self._from_gradient(i, trace, along)
+            if site.reads and site.few:
+                below = _through_few(site, trace, theta, tangent, below)
+            else:
+                below = _plus(below, trace.core.mT, rows)
+                if product is not None:
+                    below = _through_many(site, trace, site.back(theta, product), below)
+            link = self._sites[i - 1].stage.link
+            assert link is not None
+            rows = link.pull_more(below)
+            bent = None if along is None else link.bend(along.tangents[i - 1])
+            rows = rows if bent is None else rows + bent
+        return found
+
+    def _from_gradient(self, i: int, trace: Trace, along: "Along") -> Tensor:
+        """The part of a derivative by inputs that comes from the gradient of this layer."""
+        n, gradient, counts = self._sites[i].inputs, along.gradients[i], self._sites[i].counts
+        delta = trace.delta if counts == 1.0 else counts * trace.delta
+        if gradient is None:
+            return trace.x[:n] @ (trace.delta.mT @ delta)
+        return gradient[:, :n].mT @ delta
+
+    def _numbers(self, squares: list[Tensor], loss: Tensor) -> tuple[float, float]:
+        """Half of the squared gradient norm, and the loss, in one transfer."""
+        *parts, value = torch.stack([*squares, loss.to(squares[0])]).tolist()
+        return 0.5 * sum(s.counts * p for p, s in zip(parts, self._sites, strict=True)), value
+
+    def _makers(self) -> list[Site]:
+        return sorted((s for s in self._sites if s.makes is not None), key=lambda s: s.makes or 0)
+
+    def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
+        return None if site.makes is None else thetas[site.makes]
+
+    def _restored(self, thetas: list[Tensor], loss: float, tilts: list[Tensor]) -> list[Tensor]:
+        """A Newton step to the loss that there was."""
+        steep = float(_inner(tilts, tilts))
+        if not steep > 0.0:
+            return thetas
+        rate = (self._chain.loss - loss) / steep
+        return [t + rate * s for t, s in zip(thetas, tilts, strict=True)]
+
+    def _levelled(
+        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 6
+    ) -> tuple[float, list[Tensor]]:
+        """The value there, and thetas corrected until the loss is what it was, to LEVEL or four roundings."""
+        tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
+        for _ in range(rounds):
+            value, loss = self.value(thetas)
+            if abs(loss - self._chain.loss) <= tolerance:
+                return self._sign * value, thetas
+            thetas = self._restored(thetas, loss, tilts)
+        return self._sign * self.value(thetas)[0], thetas
+
+
+def _slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Tensor:
+    """Derivative by theta at fixed inputs, for w = u + theta q^T u, where the outputs before g are known."""
+    slope = rows @ (site.t if site.kept else trace.read @ trace.x).mT
+    if tangent is None:
+        return slope
+    return slope.addmm_(trace.delta, (trace.read[:, : site.inputs] @ tangent).mT)
+
+
+def _through_few(
+    site: Site, trace: Trace, theta: Tensor | None, tangent: Tensor | None, below: Tensor | None
+) -> Tensor:
+    """Derivative by the inputs of a layer through its fit, where that is exact."""
+    if tangent is None:
+        return torch.zeros_like(trace.x[: site.inputs]) if below is None else below
+    x, delta = trace.x[: site.inputs], site.back(theta, trace.delta)
+    cross = trace.inverse @ (x.mT @ tangent)
+    below = _plus(below, trace.u[:, : site.inputs].mT, (delta @ cross.mT).neg_())
+    return below.addmm_(torch.addmm(tangent, x, cross, alpha=-1), delta.mT @ trace.fit)
+
+
+def _through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> Tensor:
+    """The same for a least-squares fit, with the derivative of its residual; product is the derivative by u."""
+    solved, n = product @ trace.inverse, site.inputs
+    core, read, y = solved[:, :n].mT, trace.u[:, :n].mT, site.stage.rows
+    if 2 * len(y) < n:
+        residual = torch.addmm(y, trace.u, trace.x, alpha=-1)
+        return below.addmm_(core, residual).addmm_(read, solved @ trace.x, alpha=-1)
+    return below.addmm_(core, y).addmm_(torch.addmm(core @ trace.u, read, solved), trace.x, alpha=-1)
+
+
+def _plus(below: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    return a @ b if below is None else below.addmm_(a, b)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return torch.dot(a.reshape(-1), b.reshape(-1))
+
+
+def _weight(layer: Layer, weights: Mapping[str, float] | None) -> float:
+    if weights is None:
+        return float(layer.weight.requires_grad)
+    return weights.get(f"{layer.name}.weight" if layer.name else "weight", 0.0)
+
+
+def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
+
+
+def _without(slopes: list[Tensor], tilts: list[Tensor]) -> list[Tensor]:
+    """The slopes minus their part along the tilts."""
+    steep = _inner(tilts, tilts)
+    part = _inner(slopes, tilts) / steep.clamp_min(torch.finfo(steep.dtype).tiny)
+    return [s - part * t for s, t in zip(slopes, tilts, strict=True)]
+
+
+def _within(theta: Tensor, radius: float) -> Tensor:
+    return theta * (radius / torch.linalg.vector_norm(theta).clamp_min(radius))

@@ -1,0 +1,161 @@
+"""A layer of a chain as the search sees it: fitted to its inputs in the moved network."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from isoloss.dependent._chain import Stage
+
+# Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
+# factorization of rounded entries needs. The final move is factored anew, by rank.
+DAMPING = 8.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is known of a layer before the search starts.
+
+    Attributes:
+        stage: The layer and what it sees.
+        matrix: Its weight as a matrix, a bias as the last column.
+        inputs: Number of columns of the weight without the bias.
+        reads: Does it read the units of a pair, so that it is fitted to its inputs?
+        makes: Number of the pair whose units it makes, None if it makes none.
+        still: Are its inputs what they were, whatever the elements?
+        kept: Are its outputs, before g, what they were?
+        q: Orthonormal basis of the pre-activations, shape (h, r); None for the identity, or if it makes no units.
+        t: The pre-activations in that basis, shape (r, k).
+        counts: How much the squared norm of its gradient counts; 0 if the weight is not trained.
+    """
+
+    stage: Stage
+    matrix: Tensor
+    inputs: int
+    reads: bool
+    makes: int | None
+    still: bool
+    kept: bool
+    q: Tensor | None
+    t: Tensor
+    counts: float
+
+    @classmethod
+    def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool, counts: float) -> "Site":
+        """Look at a layer; `still` says that nothing below it moves its inputs."""
+        matrix, y = stage.layer.matrix, stage.rows
+        q, t = (None, y) if makes is None else _basis(y)
+        few = stage.columns.shape[1] <= len(stage.columns)
+        kept = still or (reads and few)
+        inputs = matrix.shape[1] - (stage.layer.bias is not None)
+        return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts)
+
+    @property
+    def few(self) -> bool:
+        """Are there no more samples than columns of the weight, so that any outputs can be fitted?"""
+        return self.stage.columns.shape[1] <= len(self.stage.columns)
+
+    @property
+    def by_gram(self) -> bool:
+        """Is the Gram matrix of the samples cheaper than the gradient?"""
+        outputs, inputs = self.matrix.shape
+        samples = self.stage.columns.shape[1]
+        if self.still:  # its Gram matrix is then known
+            return samples < 2 * inputs
+        return 2 * samples * (outputs + inputs) < 3 * outputs * inputs
+
+    def fitted(self, x: Tensor, theta: Tensor | None, bottom: bool) -> "Trace":
+        """The layer on moved inputs, fitted if it reads a pair, and moved by g if it makes one.
+
+        Args:
+            x: Columns.
+            theta: The g of its pair is 1 + theta q^T.
+            bottom: Is it the first layer, whose weight no tangent or cotangent passes?
+        """
+        y, trace = self.stage.rows, Trace(x, self.matrix, self.stage.rows)
+        if self.reads and self.few:
+            trace.gram = x.mT @ x
+            trace.inverse = _inverse(trace.gram)
+            trace.fit = torch.addmm(y, self.matrix, x, alpha=-1) @ trace.inverse
+            trace.u = torch.addmm(self.matrix, trace.fit, x.mT)
+        elif self.reads:
+            gram = x @ x.mT
+            trace.inverse = _inverse(gram)
+            trace.u = torch.addmm(
+                self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse
+            )
+        trace.w = trace.u
+        if theta is not None and not (bottom and self.kept):
+            trace.read = self.seen(trace.u)
+            trace.w = torch.addmm(trace.u, theta, trace.read)
+        if not self.kept:
+            trace.z = trace.w @ x
+        elif theta is not None:
+            trace.z = torch.addmm(trace.z, theta, self.t)
+        trace.core = trace.w[:, : self.inputs]
+        return trace
+
+    def seen(self, v: Tensor) -> Tensor:
+        """The product of the transpose of q with v."""
+        return v if self.q is None else self.q.mT @ v
+
+    def back(self, theta: Tensor | None, v: Tensor) -> Tensor:
+        """The product of the transpose of g with v."""
+        if theta is None:
+            return v
+        return torch.addmm(v, theta.mT, v) if self.q is None else torch.addmm(v, self.q, theta.mT @ v)
+
+    def element(self, theta: Tensor) -> Tensor:
+        """g, as a matrix."""
+        change = theta if self.q is None else theta @ self.q.mT
+        return torch.eye(len(theta)).to(theta) + change
+
+
+class Trace:
+    """What one pass leaves behind for one layer.
+
+    Attributes:
+        x: Its inputs, in the moved network.
+        u: Its matrix, fitted to them.
+        w: The matrix after g.
+        z: Its outputs.
+        gram: The Gram matrix of the samples, if there are few.
+        inverse: Inverse of that of the samples, or of that of the inputs.
+        fit: (y - w0 x) (x^T x)^-1, if there are few samples.
+        read: q^T u.
+        core: w without the bias.
+        delta: Gradient of the loss by z.
+    """
+
+    def __init__(self, x: Tensor, u: Tensor, z: Tensor):
+        self.x, self.u, self.w, self.z = x, u, u, z
+        self.gram: Tensor | None = None
+        self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
+
+
+@lru_cache(maxsize=16)
+def _one(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(n, dtype=dtype, device=device)
+
+
+def _inverse(gram: Tensor) -> Tensor:
+    damped, eps = gram.clone(), torch.finfo(gram.dtype).eps
+    diagonal = damped.diagonal().mul_(1 + DAMPING * eps)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    while bool(info) and eps < 1.0:
+        # Dead units, or samples that are nearly the same.
+        eps *= 30
+        diagonal.add_(DAMPING * eps * diagonal.sum().clamp_min(torch.finfo(gram.dtype).tiny))
+        factor, info = torch.linalg.cholesky_ex(damped)
+    # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
+    half = torch.linalg.solve_triangular(factor, _one(len(gram), gram.dtype, gram.device), upper=False)
+    return half.mT @ half
+
+
+def _basis(y: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Orthonormal columns that span those of y, and y in them."""
+    if y.shape[1] >= len(y):
+        return None, y
+    q = torch.linalg.qr(y).Q
+    return q, q.mT @ y

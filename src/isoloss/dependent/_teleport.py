@@ -1,0 +1,130 @@
+"""A data-dependent teleport: search an element, move, measure, and undo what moves the loss too far."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, inf, sqrt
+
+import torch
+from torch import Tensor
+
+from isoloss.dependent._chain import Chain
+from isoloss.dependent._layer import Layer
+from isoloss.dependent._move import Moved, objection, writes
+from isoloss.dependent._pair import Pair, pairs
+from isoloss.dependent._passes import Closure, loss_of, undisturbed
+from isoloss.dependent._search import Search
+from isoloss.symmetry import Symmetries, write_atomically
+
+WHERE = "dependent.teleport_"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a search has led; nothing has been written yet.
+
+    Attributes:
+        elements: g of every pair.
+        matrices: The moved matrices of all layers that move.
+        loss: The loss here.
+        before: Squared gradient norm here.
+        after: The same there, as predicted.
+        size: Largest Frobenius norm of g - 1.
+    """
+
+    elements: list[Tensor]
+    matrices: dict[Layer, Tensor]
+    loss: float
+    before: float
+    after: float
+    size: float
+
+
+def search(
+    symmetries: Symmetries,
+    loss: Closure,
+    *,
+    found: Sequence[Pair] | None = None,
+    steps: int = 10,
+    radius: float = 0.1,
+    lower: bool = False,
+    weights: Mapping[str, float] | None = None,
+) -> Destination:
+    """Find where the gradient is larger and a batch is computed as before, without moving.
+
+    Args:
+        symmetries: Those of the model.
+        loss: Runs the model once on a batch and returns the loss.
+        found: The pairs that may move; all of them if None.
+        steps: Steps of the ascent, each of one Hessian-vector product.
+        radius: All singular values of every g stay in [exp(-radius), exp(radius)].
+        lower: Go where the gradient is smaller.
+        weights: Factors of the squared norms of the gradients, by the names of the weights; see `Search`.
+
+    Raises:
+        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range.
+    """
+    if steps < 1 or not 0.0 <= radius < inf:
+        raise ValueError(
+            f"{WHERE}: steps must be at least 1 and radius a finite number that is not negative; "
+            f"got steps {steps}, radius {radius}."
+        )
+    model = symmetries.model
+    chosen = pairs(symmetries) if found is None else list(found)
+    with undisturbed(model) as run:
+        chain = Chain.of(model, loss, run)
+        ascent = Search(chain, chosen, lower, weights)
+        thetas, before, after = ascent.ascend(1.0 - exp(-radius), steps)
+        matrices = {chain.stages[i].layer: m for i, m in ascent.matrices(thetas).items()}
+    size = max(float(torch.linalg.vector_norm(t)) for t in thetas)
+    return Destination(ascent.elements(thetas), matrices, chain.loss, 2 * before, 2 * after, size)
+
+
+def teleport_(
+    symmetries: Symmetries,
+    loss: Closure,
+    *,
+    steps: int = 10,
+    radius: float = 0.1,
+    lower: bool = False,
+    held_out: Closure | None = None,
+    max_loss_change: float | None = None,
+) -> Moved:
+    r"""Move a model to where its gradient is larger and a batch is computed as before, in place, all or nothing.
+
+    .. math:: w \leftarrow g \cdot w, \qquad g \approx \operatorname{argmax}_{\log g \in B_r} |\nabla L(g \cdot w)|^2
+
+    Gradients and optimizer state stay as they are and belong to the old weights: run backward again.
+
+    Args:
+        symmetries: Those of the model, from `isoloss.find`.
+        loss: Runs the model once on a batch and returns the loss.
+        steps: Steps of the ascent, each of one Hessian-vector product.
+        radius: All singular values of every g stay in [exp(-radius), exp(radius)].
+        lower: Go where the gradient is smaller.
+        held_out: Returns the loss on other data, to be reported.
+        max_loss_change: Bound on the change of the loss of the batch, up or down, in units of the loss. Beyond it
+            everything is put back.
+
+    Returns:
+        What it did to the loss, measured, and to the gradient, as predicted.
+
+    Raises:
+        ValueError: If the model is no chain of modules, or has no pair, or a moved weight would not be finite; nothing
+            has changed then.
+    """
+    with undisturbed(symmetries.model) as run:
+        aside = None if held_out is None else loss_of(run, held_out, WHERE)
+        there = search(symmetries, loss, steps=steps, radius=radius, lower=lower)
+        home = {layer: layer.matrix.clone() for layer in there.matrices}
+        write_atomically(writes(there.matrices), where=WHERE)
+        undone: str | None = "it was interrupted"
+        try:
+            after = loss_of(run, loss, WHERE)
+            later = None if held_out is None else loss_of(run, held_out, WHERE)
+            undone = objection(there.loss, after, max_loss_change)
+        finally:
+            if undone is not None:
+                for layer, matrix in home.items():
+                    layer.write_(matrix)
+    norms = sqrt(max(there.before, 0.0)), sqrt(max(there.after, 0.0))
+    return Moved(there.loss, after, aside, later, undone, *norms, there.size)

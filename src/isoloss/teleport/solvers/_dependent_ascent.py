@@ -1,0 +1,98 @@
+"""Ascent over data-dependent elements: GL(h) for every hidden layer, for the batch of this step."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import ClassVar
+
+import torch
+
+from isoloss.dependent import pair_of, search
+from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport._point import Point
+from isoloss.teleport._scalings import Scalings
+from isoloss.teleport.objectives import GradientNorm, Objective
+from isoloss.teleport.solvers._solver import Solution
+
+
+class DependentAscent:
+    """Raise or lower the gradient norm by data-dependent actions on all pairs of adjacent layers at once.
+
+    The group is far larger than that of the exact symmetries, GL(h) whatever the activation, but the loss stays on
+    the batch only: exactly with no more samples than units, to rounding otherwise, where the search follows the
+    level set. On other data it changes; measure it, and bound it by `Teleport(max_loss_change=...)`, which sees the
+    batch, or by a smaller radius. Gradients and momentum cannot be transported: gradients are computed anew.
+
+    The radius bounds log g of every pair in the spectral norm.
+
+    Args:
+        symmetries: Those of the model, as `Teleport` gets them.
+        steps: Steps of the ascent; each is a Hessian-vector product and a factorization per layer.
+
+    References:
+        Dissertation, Algorithm 1 with the action of Eq. (4.16). Differs: see docs/dependent.md.
+    """
+
+    along_symmetries: ClassVar[bool] = True
+
+    def __init__(self, symmetries: Symmetries, steps: int = 10):
+        self._symmetries, self.steps = symmetries, steps
+
+    def __repr__(self) -> str:
+        return f"DependentAscent(steps={self.steps})"
+
+    def uses(self, symmetry: Symmetry) -> bool:
+        """Permutations of the hidden units of two adjacent layers: they say which layers those are."""
+        return self._pair(symmetry) is not None
+
+    def solve(
+        self,
+        objective: Objective,
+        symmetries: Sequence[Symmetry],
+        scalings: Scalings,
+        point: Point,
+        radius: float,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """Find new values of the parameters within the radius; see `Solver.solve`.
+
+        Raises:
+            TypeError: If the objective is not the gradient norm.
+            ValueError: If there is no loss, or no bound.
+        """
+        if not isinstance(objective, GradientNorm):
+            raise TypeError(
+                f"DependentAscent: the objective must be GradientNorm; got {type(objective).__name__}; "
+                "choose a solver that evaluates objectives."
+            )
+        if radius == inf:
+            raise ValueError(
+                "DependentAscent: the radius must be finite; got inf; give Teleport(radius=0.1)."
+            )
+        loss = getattr(point, "loss", None)
+        if loss is None:
+            raise ValueError(
+                "DependentAscent: must run the network on the batch; got no loss; "
+                "give Teleport(..., loss=closure), where closure() returns the loss of the current minibatch."
+            )
+        weights = objective.form(point).weights
+        trained = point.rates.keys()
+        found = [p for s in symmetries if (p := self._pair(s)) is not None and trained >= set(p.parameters)]
+        elements: list[torch.Tensor | None] = [None] * len(symmetries)
+        if not found:
+            zero = torch.zeros(())
+            return Solution(elements, zero, zero, zero, displaced={})
+        there = search(
+            self._symmetries,
+            lambda: loss({}),
+            found=found,
+            steps=self.steps,
+            radius=radius,
+            lower=objective.lower,
+            weights={name: weights.get(name, 1.0) for name in trained},
+        )
+        displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
+        numbers = torch.tensor([there.before, there.after, there.size], dtype=torch.float64)
+        return Solution(elements, *numbers.unbind(), displaced=displaced)
+
+    def _pair(self, symmetry: Symmetry):
+        return pair_of(symmetry, dict(self._symmetries.model.named_modules()))

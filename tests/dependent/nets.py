@@ -1,0 +1,71 @@
+"""Networks and batches that the tests of data-dependent actions share."""
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from isoloss import find
+from isoloss.dependent import Chain, Search, pairs, undisturbed
+
+ACTIVATED = [nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus]
+
+
+def perceptron(*widths, activation=nn.LeakyReLU, bias=True):
+    layers = []
+    for i, o in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(i, o, bias=bias), activation()]
+    return nn.Sequential(*layers[:-1]).double()
+
+
+def convolutional(activation=nn.Tanh, pool=nn.AvgPool2d):
+    """Images of 2 x 8 x 8: two convolutions, pooling, and two linear layers."""
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        activation(),
+        pool(2),
+        nn.Conv2d(4, 5, 3, padding=1),
+        activation(),
+        nn.Flatten(),
+        nn.Linear(45, 6),
+        activation(),
+        nn.Linear(6, 3),
+    ).double()
+
+
+def batch(model, k):
+    """Inputs and classes."""
+    first = next(model.parameters())
+    shape = (k, 2, 8, 8) if first.dim() == 4 else (k, first.shape[1])
+    classes = [p for p in model.parameters() if p.dim() > 1][-1].shape[0]
+    return torch.randn(shape).double(), torch.randint(classes, (k,))
+
+
+def closure(model, k):
+    """The loss of a random batch."""
+    x, y = batch(model, k)
+    return lambda: cross_entropy(model(x), y)
+
+
+def symmetries_of(model):
+    return find(model, batch(model, 2)[0])
+
+
+def search_of(model, loss, **options):
+    """A search and the chain that it is over."""
+    with undisturbed(model) as run:
+        chain = Chain.of(model, loss, run)
+        return Search(chain, pairs(symmetries_of(model)), **options), chain
+
+
+def elements(model, size=0.1):
+    """One element near the identity for every pair."""
+    return [
+        torch.eye(p.width).double() + size * torch.randn(p.width, p.width).double() / p.width**0.5
+        for p in pairs(symmetries_of(model))
+    ]
+
+
+def gradient_norm(model, loss):
+    """Half of the squared norm, by autograd."""
+    found = torch.autograd.grad(loss(), list(model.parameters()))
+    return 0.5 * sum(g.square().sum().item() for g in found)

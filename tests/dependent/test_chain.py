@@ -1,0 +1,114 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, relu
+from torch.testing import assert_close
+
+from dependent.nets import batch, closure, convolutional, perceptron
+from isoloss.dependent import Chain, undisturbed
+from isoloss.dependent._link import Measured, Pointwise
+
+
+def chain_of(model, loss):
+    with undisturbed(model) as run:
+        return Chain.of(model, loss, run)
+
+
+@pytest.mark.parametrize(
+    "model", [perceptron(5, 7, 6, 3), convolutional()], ids=["perceptron", "convolutional"]
+)
+def test_the_stages_compute_what_the_model_does(model):
+    loss = closure(model, 4)
+    chain = chain_of(model, loss)
+    x = chain.stages[0].columns
+    for stage in chain.stages:
+        assert_close(stage.columns, x)
+        assert_close(stage.layer.matrix @ x, stage.rows)
+        x = stage.link.value(stage.rows) if stage.link else x
+    assert_close(chain.loss, loss().item())
+    assert_close(chain.head.at(chain.stages[-1].rows)[0], loss().detach())
+
+
+def test_the_head_is_differentiated_twice():
+    model = nn.Sequential(*perceptron(5, 7, 3), nn.LogSoftmax(-1))
+    x, y = batch(model, 4)
+    chain = chain_of(model, lambda: nn.functional.nll_loss(model(x), y))
+    z = torch.randn(3, 4).double()
+    f = lambda z: cross_entropy(z.mT, y)  # noqa: E731
+    loss, gradient, hessian = chain.head.at(z)
+    tangent = torch.randn(3, 4).double()
+    assert_close(loss, f(z))
+    assert_close(gradient, torch.func.grad(f)(z))
+    assert_close(hessian(tangent), torch.func.jvp(torch.func.grad(f), (z,), (tangent,))[1])
+    assert "forward" not in model.__dict__
+
+
+def test_a_linear_loss_has_no_hessian():
+    model = perceptron(5, 7, 3)
+    x, _ = batch(model, 4)
+    chain = chain_of(model, lambda: model(x).sum())
+    _, _, hessian = chain.head.at(torch.randn(3, 4).double())
+    assert_close(hessian(torch.ones(3, 4).double()), torch.zeros(3, 4).double())
+
+
+def test_known_activations_between_linear_layers_have_closed_forms():
+    model = nn.Sequential(
+        *perceptron(5, 7, 6, 3)[:2], nn.Dropout(0.5), *perceptron(7, 6, 3, activation=nn.GELU)
+    )
+    model.eval()
+    x, y = batch(model, 4)
+    links = [s.link for s in chain_of(model, lambda: cross_entropy(model(x), y)).stages]
+    assert [type(link) for link in links] == [Pointwise, Measured, type(None)]
+
+
+def test_nested_models_and_activations_in_place():
+    inner = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(7, 6))
+    model = nn.Sequential(nn.Linear(5, 7), inner, nn.Sequential(nn.Tanh(), nn.Linear(6, 3))).double()
+    chain = chain_of(model, closure(model, 4))
+    assert [s.layer.name for s in chain.stages] == ["0", "1.1", "2.1"]
+    assert_close(chain.stages[0].layer.matrix @ chain.stages[0].columns, chain.stages[0].rows)
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.second(relu(self.first(x)))
+
+
+class Doubled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(5, 3)
+
+    def forward(self, x):
+        return 2 * self.inner(x)
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (Functional(), "must take what the one before has returned"),
+        (Doubled(), "must return what its last module has"),
+        (nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)), "got LayerNorm"),
+        (nn.Sequential(nn.ReLU(), nn.PReLU()), "it ran none"),
+    ],
+    ids=["functional", "outside", "norm", "nothing"],
+)
+def test_what_is_no_chain_is_refused(model, message):
+    x = torch.randn(4, 5).double()
+    with pytest.raises(ValueError, match=message):
+        chain_of(model.double(), lambda: model(x).sum())
+
+
+def test_the_loss_must_call_the_model_once():
+    model = perceptron(5, 7, 3)
+    x, _ = batch(model, 4)
+    with pytest.raises(ValueError, match="exactly once; it did so 2 times"):
+        chain_of(model, lambda: model(x).sum() + model(x).sum())
+    with pytest.raises(ValueError, match="exactly once; it did so 0 times"):
+        chain_of(model, lambda: x.sum())
+    with pytest.raises(ValueError, match="a tensor with one number"):
+        chain_of(model, lambda: model(x).sum().item())

@@ -1,0 +1,187 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.testing import assert_close
+
+from dependent.nets import closure, convolutional, gradient_norm, perceptron, search_of
+from isoloss.dependent import Difference
+
+
+def somewhere(search, size=0.05):
+    return [size * torch.randn_like(t) / len(t) ** 0.5 for t in search.start()]
+
+
+def add_ones(s):
+    return torch.cat([s, torch.ones(1, s.shape[1]).double()])
+
+
+def moved(model, x, thetas, bases):
+    """The matrices of the moved network, with pseudo-inverses."""
+    layers, sigma, matrices = [m for m in model if isinstance(m, nn.Linear)], model[1], []
+    old = new = add_ones(x.mT)
+    for i, layer in enumerate(layers):
+        w = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
+        y = w @ old
+        if i:
+            w = w + (y - w @ new) @ torch.linalg.pinv(new)
+        if i < len(thetas):
+            w = w + thetas[i] @ (w if bases[i] is None else bases[i].mT @ w)
+        matrices.append(w)
+        old, new = add_ones(sigma(y)), add_ones(sigma(w @ new))
+    return tuple(matrices)
+
+
+def twin(model, x, y, thetas, bases):
+    """The value, the loss and their derivatives by autograd through everything."""
+
+    def loss(*matrices):
+        z = x.mT
+        for i, w in enumerate(matrices):
+            z = w @ add_ones(model[1](z) if i else z)
+        return cross_entropy(z.mT, y)
+
+    def value(*matrices):
+        found = torch.func.grad(loss, tuple(range(len(matrices))))(*matrices)
+        return 0.5 * sum(g.square().sum() for g in found)
+
+    thetas = [t.clone().requires_grad_() for t in thetas]
+    there = moved(model, x, thetas, bases)
+    ends = value(*there), loss(*there)
+    slopes, tilts = (torch.autograd.grad(end, thetas, retain_graph=True) for end in ends)
+    return [end.item() for end in ends], slopes, tilts
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Tanh, nn.GELU], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("widths", [(6, 8, 7, 3), (6, 8, 20, 5, 3), (6, 14, 20, 9, 3)], ids=str)
+@pytest.mark.parametrize("k", [1, 5, 12, 30])
+def test_the_derivatives_are_those_of_autograd_through_pseudo_inverses(activation, widths, k):
+    model = perceptron(*widths, activation=activation)
+    x, y = torch.randn(k, 6).double(), torch.randint(3, (k,))
+    search, _ = search_of(model, lambda: cross_entropy(model(x), y))
+    for thetas in (search.start(), somewhere(search)):
+        found = search.slopes(thetas)
+        numbers, slopes, tilts = twin(model, x, y, thetas, [s.q for s in search._makers()])
+        # Both sides invert Gram matrices of condition up to 1e6; the damping of ours is of the size of eps.
+        assert_close([found.value, found.loss], numbers, rtol=1e-7, atol=1e-10)
+        largest = max(s.abs().max().item() for s in slopes)
+        for a, b in zip(found.slopes, slopes, strict=True):
+            assert_close(a, b, rtol=1e-6, atol=1e-7 * largest + 1e-10)
+        if found.tilts is None:
+            assert all(t.abs().max() < 1e-8 for t in tilts)
+        else:
+            for a, b in zip(found.tilts, tilts, strict=True):
+                assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "activation, pool", [(nn.Tanh, nn.AvgPool2d), (nn.GELU, nn.MaxPool2d)], ids=["avg", "max"]
+)
+@pytest.mark.parametrize("k", [1, 4, 20])
+def test_the_derivatives_are_difference_quotients_on_images(activation, pool, k):
+    model = convolutional(activation, pool)
+    search, _ = search_of(model, closure(model, k))
+    thetas = somewhere(search)
+    found, direction, e = search.slopes(thetas), somewhere(search, 1.0), 1e-6
+    ends = [search.value([t + s * d for t, d in zip(thetas, direction, strict=True)]) for s in (e, -e)]
+    along = sum((s * d).sum().item() for s, d in zip(found.slopes, direction, strict=True))
+    assert_close(along, (ends[0][0] - ends[1][0]) / (2 * e), rtol=1e-4, atol=1e-7)
+    tilt = (
+        0.0
+        if found.tilts is None
+        else sum((s * d).sum().item() for s, d in zip(found.tilts, direction, strict=True))
+    )
+    assert_close(tilt, (ends[0][1] - ends[1][1]) / (2 * e), rtol=1e-4, atol=1e-7)
+
+
+MODELS = [(perceptron(6, 8, 7, 3), 5), (perceptron(6, 8, 7, 3), 30), (convolutional(), 4)]
+
+
+@pytest.mark.parametrize("model, k", MODELS, ids=["few", "many", "images"])
+def test_the_value_is_the_gradient_norm_of_the_moved_model(model, k):
+    loss = closure(model, k)
+    search, chain = search_of(model, loss)
+    thetas = somewhere(search)
+    home = [s.layer.matrix.clone() for s in chain.stages]
+    for i, matrix in search.matrices(thetas).items():
+        chain.stages[i].layer.write_(matrix)
+    measured = gradient_norm(model, loss), loss().item()
+    for stage, matrix in zip(chain.stages, home, strict=True):
+        stage.layer.write_(matrix)
+    # The search fits by a damped Cholesky factorization, the move by rank.
+    assert_close(search.value(thetas), measured, rtol=1e-7, atol=1e-9)
+
+
+def test_the_moved_matrices_are_what_the_elements_give_by_the_action():
+    model = perceptron(6, 8, 7, 3)
+    search, chain = search_of(model, closure(model, 5))
+    thetas = somewhere(search)
+    g1, g2 = search.elements(thetas)
+    v, u, w = (s.layer.matrix for s in chain.stages)
+    x, moved, rule = chain.stages[0].columns, search.matrices(thetas), Difference()
+    assert_close(moved[0], g1 @ v)
+    s1 = chain.stages[0].link.value(g1 @ v @ x)
+    u_moved = g2 @ rule.outgoing(g1, u, chain.stages[1].columns, s1)
+    assert_close(moved[1], u_moved)
+    s2 = chain.stages[1].link.value(u_moved @ s1)
+    assert_close(moved[2], rule.outgoing(g2, w, chain.stages[2].columns, s2))
+
+
+@pytest.mark.parametrize("k", [5, 30])
+@pytest.mark.parametrize("lower", [False, True])
+def test_the_ascent_improves_within_the_radius_and_the_loss_stays(k, lower):
+    model = perceptron(6, 8, 7, 3, activation=nn.Tanh)
+    search, chain = search_of(model, closure(model, k), lower=lower)
+    thetas, before, after = search.ascend(0.1, 10)
+    assert_close(before, search.value(search.start())[0])
+    value, loss = search.value(thetas)
+    assert_close(after, value)
+    assert (value < 0.99 * before) if lower else (value > 1.01 * before)
+    # Newton steps of the loss move the elements by its change over its slope, beyond the radius at most a little.
+    assert all(torch.linalg.vector_norm(t) <= 0.1 * (1 + 1e-2) for t in thetas)
+    # The tolerance of the Newton steps, LEVEL.
+    assert_close(loss, chain.loss, rtol=1e-9, atol=0)
+
+
+def test_without_levelling_the_loss_of_a_large_batch_moves():
+    """A control: that the loss stays is not for lack of moving."""
+    model = perceptron(6, 8, 7, 3, activation=nn.Tanh)
+    search, chain = search_of(model, closure(model, 30))
+    slopes = search.slopes(search.start()).slopes
+    length = max(torch.linalg.vector_norm(s).item() for s in slopes)
+    _, loss = search.value([0.1 * s / length for s in slopes])
+    assert abs(loss - chain.loss) > 1e-5
+
+
+def test_weights_say_how_much_a_layer_counts():
+    model = perceptron(6, 8, 7, 3, bias=False)
+    loss = closure(model, 5)
+    search, _ = search_of(model, loss, weights={"0.weight": 0.25, "4.weight": 2.0})
+    first, _, last = torch.autograd.grad(loss(), list(model.parameters()))
+    expected = 0.125 * first.square().sum() + last.square().sum()
+    assert_close(search.value(search.start())[0], expected.item())
+    thetas, direction, e = somewhere(search), somewhere(search, 1.0), 1e-6
+    along = sum((s * d).sum().item() for s, d in zip(search.slopes(thetas).slopes, direction, strict=True))
+    ends = [search.value([t + s * d for t, d in zip(thetas, direction, strict=True)])[0] for s in (e, -e)]
+    assert_close(along, (ends[0] - ends[1]) / (2 * e), rtol=1e-5, atol=1e-9)
+
+
+def test_frozen_layers_do_not_count():
+    model = perceptron(6, 8, 7, 3, bias=False)
+    loss = closure(model, 5)
+    model[0].weight.requires_grad_(False)
+    search, _ = search_of(model, loss)
+    found = torch.autograd.grad(loss(), [model[2].weight, model[4].weight])
+    assert_close(search.value(search.start())[0], 0.5 * sum(g.square().sum() for g in found).item())
+
+
+def test_dead_units_and_repeated_samples_do_no_harm():
+    model = perceptron(6, 8, 7, 3, activation=nn.ReLU)
+    with torch.no_grad():
+        model[0].bias[:3] = -100.0
+    x = torch.randn(4, 6).double().repeat(3, 1)
+    y = torch.randint(3, (4,)).repeat(3)
+    search, chain = search_of(model, lambda: cross_entropy(model(x), y))
+    thetas, before, after = search.ascend(0.1, 5)
+    assert after >= before and all(t.isfinite().all() for t in thetas)
+    assert_close(search.value(thetas)[1], chain.loss, rtol=1e-6, atol=0)

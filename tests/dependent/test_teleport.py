@@ -1,0 +1,133 @@
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
+from isoloss.dependent import Factor, pairs, search, teleport_
+
+
+@pytest.mark.parametrize("k", [5, 40])
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_gradient_changes_as_predicted_and_the_loss_stays(k, lower, bias):
+    model = perceptron(6, 10, 8, 3, activation=nn.Tanh, bias=bias)
+    loss = closure(model, k)
+    before = gradient_norm(model, loss)
+    report = teleport_(symmetries_of(model), loss, lower=lower)
+    after = gradient_norm(model, loss)
+    assert_close(report.gradient_norm_before, (2 * before) ** 0.5)
+    assert_close(report.gradient_norm_after, (2 * after) ** 0.5, rtol=1e-6, atol=1e-9)
+    assert (after < 0.99 * before) if lower else (after > 1.01 * before)
+    # The tolerance of the Newton steps, and the damping of the fits that they are taken with.
+    assert_close(report.loss_after, report.loss_before, rtol=1e-8, atol=0)
+    assert_close(report.loss_after, loss().item(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("k", [1, 6])
+def test_images(k):
+    model = convolutional()
+    loss = closure(model, k)
+    before = gradient_norm(model, loss)
+    report = teleport_(symmetries_of(model), loss)
+    assert gradient_norm(model, loss) > 1.01 * before
+    assert_close(report.loss_after, report.loss_before, rtol=1e-6, atol=0)
+
+
+def test_float32():
+    model = perceptron(20, 40, 30, 3).float()
+    x, y = torch.randn(15, 20), torch.randint(3, (15,))
+    loss = lambda: nn.functional.cross_entropy(model(x), y)  # noqa: E731
+    from isoloss import find
+
+    before = gradient_norm(model, loss)
+    report = teleport_(find(model, x), loss)
+    assert gradient_norm(model, loss) > 1.01 * before
+    # Weights are rounded to float32 after the fit; S magnifies that by no more than its largest singular value.
+    cond = Factor.of(model[:2](x).detach().mT).condition
+    assert_close(
+        report.loss_after, report.loss_before, rtol=8 * torch.finfo(torch.float32).eps * cond, atol=0
+    )
+
+
+def test_the_singular_values_of_the_elements_stay_within_the_radius():
+    model = perceptron(6, 10, 8, 3)
+    symmetries = symmetries_of(model)
+    there = search(symmetries, closure(model, 5), radius=0.3)
+    for g, pair in zip(there.elements, pairs(symmetries), strict=True):
+        assert g.shape == (pair.width, pair.width)
+        singular = torch.linalg.svdvals(g).log()
+        assert singular.abs().max() <= 0.3
+    assert max((g - torch.eye(len(g)).double()).norm().item() for g in there.elements) == pytest.approx(
+        there.size
+    )
+
+
+def test_a_search_moves_nothing():
+    model = perceptron(6, 10, 8, 3)
+    loss, before = closure(model, 5), [p.detach().clone() for p in model.parameters()]
+    search(symmetries_of(model), loss)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_radius_zero_moves_nothing():
+    model = perceptron(6, 10, 8, 3)
+    before = [p.detach().clone() for p in model.parameters()]
+    report = teleport_(symmetries_of(model), closure(model, 5), radius=0.0)
+    for p, b in zip(model.parameters(), before, strict=True):
+        assert_close(p.detach(), b, rtol=0, atol=1e-12)
+    assert report.size == 0.0 and report.gradient_norm_after == report.gradient_norm_before
+
+
+def test_a_larger_radius_gains_more():
+    gains = []
+    for radius in (0.03, 0.1, 0.3):
+        torch.manual_seed(0)
+        model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+        report = teleport_(symmetries_of(model), closure(model, 5), radius=radius)
+        gains.append(report.gradient_norm_after / report.gradient_norm_before)
+    assert 1.0 < gains[0] < gains[1] < gains[2]
+
+
+def test_held_out_data_see_less_of_a_small_move():
+    changes = []
+    for radius in (1e-3, 1e-1):
+        torch.manual_seed(0)
+        model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+        loss, other = closure(model, 5), closure(model, 100)
+        report = teleport_(symmetries_of(model), loss, radius=radius, held_out=other)
+        assert_close(report.held_out_after, other().item())
+        changes.append(abs(report.held_out_change))
+    assert 0.0 < changes[0] < 0.1 * changes[1]
+
+
+def test_beyond_the_bound_everything_is_put_back():
+    model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+    before = [p.detach().clone() for p in model.parameters()]
+    # No bound below rounding can be met.
+    report = teleport_(symmetries_of(model), closure(model, 40), radius=0.5, max_loss_change=-1.0)
+    assert "more than max_loss_change" in report.undone
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_an_interrupted_measurement_puts_everything_back():
+    model, runs = perceptron(6, 10, 8, 3), []
+    loss, before = closure(model, 5), [p.detach().clone() for p in model.parameters()]
+
+    def other():
+        runs.append(1)
+        if len(runs) == 2:
+            raise KeyboardInterrupt
+        return loss()
+
+    with pytest.raises(KeyboardInterrupt):
+        teleport_(symmetries_of(model), loss, held_out=other)
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"radius": -1.0}, {"radius": float("inf")}], ids=str)
+def test_options_are_checked(options):
+    model = perceptron(6, 10, 3)
+    with pytest.raises(ValueError, match="steps must be at least 1"):
+        teleport_(symmetries_of(model), closure(model, 5), **options)

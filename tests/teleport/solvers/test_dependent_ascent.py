@@ -1,0 +1,121 @@
+from inspect import signature
+from math import inf
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from dependent.nets import closure, gradient_norm, perceptron, symmetries_of
+from isoloss import Teleport
+from isoloss.dependent import teleport_
+from isoloss.groups import Permutation
+from isoloss.teleport import SOLVERS, Balance, DependentAscent, GradientNorm, Point, always
+from isoloss.teleport._scalings import Scalings
+
+
+def point_of(model, loss, names=None, rates=None):
+    tensors = {n: p.detach() for n, p in model.named_parameters() if names is None or n in names}
+    found = torch.autograd.grad(loss(), [dict(model.named_parameters())[n] for n in tensors])
+    point = Point(tensors, dict(zip(tensors, found, strict=True)), rates or dict.fromkeys(tensors, 0.1))
+    object.__setattr__(point, "loss", lambda tensors: loss())
+    return point
+
+
+def solve(model, point, objective=None, radius=0.1, **options):
+    symmetries = symmetries_of(model)
+    solver = DependentAscent(symmetries, **options)
+    used = [s for s in symmetries if solver.uses(s)]
+    scalings = Scalings(used, {n: tuple(t.shape) for n, t in point.tensors.items()}, dtype=torch.float64)
+    return solver.solve(objective or GradientNorm(), used, scalings, point, radius)
+
+
+def test_it_is_registered():
+    assert SOLVERS["dependent-ascent"] is DependentAscent
+    assert repr(DependentAscent(symmetries_of(perceptron(3, 4, 2)))) == "DependentAscent(steps=10)"
+
+
+def test_it_uses_permutations_of_hidden_units():
+    model = perceptron(6, 10, 8, 3)
+    symmetries = symmetries_of(model)
+    used = [s for s in symmetries if DependentAscent(symmetries).uses(s)]
+    assert len(used) == 2 and all(isinstance(s.group, Permutation) for s in used)
+    assert len(used) < len(symmetries)
+
+
+@pytest.mark.parametrize("k", [5, 40])
+@pytest.mark.parametrize("lower", [False, True])
+def test_what_it_displaces_is_where_a_teleport_leads(k, lower):
+    model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+    loss = closure(model, k)
+    solution = solve(model, point_of(model, loss), GradientNorm(lower=lower), steps=4)
+    assert solution.elements == [None, None]
+    before = gradient_norm(model, loss)
+    report = teleport_(symmetries_of(model), loss, steps=4, lower=lower)
+    for name, p in model.named_parameters():
+        assert_close(solution.displaced[name], p.detach())
+    assert_close(solution.before.item(), 2 * before)
+    assert_close(solution.after.item(), 2 * gradient_norm(model, loss), rtol=1e-6, atol=1e-9)
+    assert_close(solution.size.item(), report.size)
+
+
+def test_learning_rates_weigh_the_layers():
+    model = perceptron(6, 10, 8, 3)
+    loss = closure(model, 5)
+    rates = dict.fromkeys(dict(model.named_parameters()), 0.1) | {"0.weight": 0.05, "0.bias": 0.05}
+    point = point_of(model, loss, rates=rates)
+    solution = solve(model, point)
+    expected = sum(rates[n] / 0.1 * g.square().sum().item() for n, g in point.gradients.items())
+    assert_close(solution.before.item(), expected)
+
+
+def test_pairs_that_are_not_all_trained_stay():
+    model = perceptron(6, 10, 8, 3)
+    loss = closure(model, 5)
+    trained = {"2.weight", "2.bias", "4.weight", "4.bias"}
+    assert solve(model, point_of(model, loss, trained)).displaced.keys() == trained
+    assert solve(model, point_of(model, loss, {"4.weight", "4.bias"})).displaced == {}
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"objective": Balance()}, TypeError, "must be GradientNorm; got Balance"),
+        ({"radius": inf}, ValueError, "radius must be finite"),
+    ],
+)
+def test_what_it_cannot_do(options, error, message):
+    model = perceptron(6, 10, 3)
+    point = point_of(model, closure(model, 5))
+    with pytest.raises(error, match=message):
+        solve(model, point, **options)
+
+
+def test_it_needs_the_loss():
+    model = perceptron(6, 10, 3)
+    point = point_of(model, closure(model, 5))
+    object.__setattr__(point, "loss", None)
+    with pytest.raises(ValueError, match="got no loss"):
+        solve(model, point)
+
+
+@pytest.mark.skipif("loss" not in signature(Teleport).parameters, reason="Teleport takes no loss yet")
+@pytest.mark.parametrize("k", [5, 40])
+def test_a_teleport_in_training_moves_and_computes_the_gradients_anew(k):
+    model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+    loss, symmetries = closure(model, k), symmetries_of(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    solver = DependentAscent(symmetries, steps=4)
+    teleport = Teleport(
+        optimizer, symmetries, solver=solver, schedule=always, loss=loss, max_loss_change=1e-6
+    )
+    loss().backward()
+    value, before = loss().item(), gradient_norm(model, loss)
+    jump = teleport.step()
+    assert jump.skipped is None
+    assert_close(loss().item(), value, rtol=1e-8, atol=0)
+    after = gradient_norm(model, loss)
+    assert after > 1.01 * before
+    assert_close(jump.gradient_norm_after, (2 * after) ** 0.5, rtol=1e-6, atol=1e-9)
+    for p, g in zip(model.parameters(), torch.autograd.grad(loss(), list(model.parameters())), strict=True):
+        assert_close(p.grad, g)
