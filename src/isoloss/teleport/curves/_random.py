@@ -7,7 +7,8 @@ import torch
 from isoloss._checks import is_whole
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Symmetry
-from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
+from isoloss.teleport.curves._forward import ForwardCurve
+from isoloss.teleport.curves._inverse import InverseCurve
 from isoloss.teleport.curves._layers import LayerPair
 from isoloss.teleport.curves._orbit import OrbitCurve
 
