@@ -90,7 +90,7 @@ def explicit(curve):
 def _reflection(s, fixed):
     onto = s @ torch.linalg.pinv(s) @ fixed
     root, inverse = fixed.mT @ onto, torch.eye(fixed.shape[1], dtype=s.dtype)
-    for _ in range(20):
+    for _ in range(14):
         root, inverse = (root + torch.linalg.inv(inverse)) / 2, (inverse + torch.linalg.inv(root)) / 2
     mirror = fixed + onto @ inverse
     middle = torch.linalg.inv(torch.eye(fixed.shape[1], dtype=s.dtype) + root)

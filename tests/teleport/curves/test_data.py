@@ -27,8 +27,11 @@ CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("which", [0, 1], ids=["first pair", "second pair"])
 @pytest.mark.parametrize("samples", [4, 20], ids=["few samples", "many samples"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    # The twin of the frame takes seconds.
+    [(name, a) for name in CURVES for a in ACTIVATIONS if name != "frame" or a == "tanh"],
+)
 def test_closed_forms_are_those_of_forward_differentiation(name, activation, samples, which, bias):
     _, layers, tensors, m = pair(activation, samples, which, bias=bias)
     curve = CURVES[name](layers, m)
