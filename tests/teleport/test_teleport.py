@@ -339,7 +339,7 @@ def test_without_gradients_there_is_nothing_to_raise():
         ({"objective": 3}, "objective must be an object with name, .*; got int, without name, radius"),
         (
             {"solver": "ascent"},
-            "solver must be known by its name; got 'ascent'; choose one of transported-ascent",
+            "solver must be known by its name; got 'ascent'; choose one of .*transported-ascent",
         ),
         (
             {"solver": at(1)},
