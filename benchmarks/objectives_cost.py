@@ -4,7 +4,8 @@
     python benchmarks/objectives_cost.py --json            # and write benchmarks/results/objectives_cost.json
 
 Network 784-w-w-10, LeakyReLU, one batch; CPU time, one thread, medians. The value is taken without a graph, the slope
-by autograd through the moved parameters. What is transported costs solvers none of this: see `teleport_cost.py`.
+by autograd through the moved parameters; curves of the frame action, which exist for batches up to the width, on w / 4
+samples. What is transported costs solvers none of this: see `teleport_cost.py`.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from isoloss.teleport import (
     PredictedDecrease,
     Sharpness,
 )
-from isoloss.teleport.curves import InverseCurve, layer_pairs, random_curves
+from isoloss.teleport.curves import ForwardCurve, InverseCurve, layer_pairs, random_curves
 
 RESULTS = Path(__file__).resolve().parent / "results" / "objectives_cost.json"
 SIZES = ((128, 200), (512, 200))
@@ -78,7 +79,7 @@ def measure(width: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
         dict.fromkeys(names, optimizer.param_groups[0]),
     )
     symmetries = [s for s in find(model, x) if s.dim]
-    pairs = layer_pairs(model, x)
+    pairs, small = layer_pairs(model, x), layer_pairs(model, x[: width // 4])[1:]
     objectives: dict[str, Objective] = {
         "gradient norm": GradientNorm(),
         "Mahalanobis norm": Mahalanobis(),
@@ -86,6 +87,9 @@ def measure(width: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
         f"sharpness, {SHARP['directions'] * len(SHARP['displacements'])} points": Sharpness(**SHARP),
         "curvature, exact": Curvature.of(symmetries),
         "curvature, action 2": Curvature.of(pairs[1:]),
+        "curvature, frame": Curvature(
+            tuple(ForwardCurve(c.layers, c.algebra, "frame") for c in random_curves(small))  # type: ignore[union-attr]
+        ),
         "curvature, action 1": Curvature(tuple(random_curves(pairs[1:], action=InverseCurve))),
         "balance": Balance(),
         "distance": Distance(point.tensors),

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from isoloss.dependent._frame import _fixed
 from isoloss.teleport.curves import ForwardCurve, InverseCurve, LayerPair
 from networks import mlp
 
@@ -57,4 +58,40 @@ CURVES = {
     "action 1": InverseCurve,
     "action 2": ForwardCurve,
     "action 2, papers": lambda layers, m: ForwardCurve(layers, m, "papers"),
+    "frame": lambda layers, m: ForwardCurve(layers, m, "frame"),
 }
+
+
+def explicit(curve):
+    """The curve as a function of time that torch differentiates three times: without singular vectors, which it cannot.
+
+    The frame's complement is written with the projector onto the moved units, as in docs/dependent.md.
+    """
+    if not isinstance(curve, ForwardCurve) or curve.form != "frame":
+        return curve.at
+
+    def at(t, tensors):
+        u, v, x = curve.layers.read(tensors)
+        moved = torch.linalg.matrix_exp(t * curve.algebra) @ v
+        here, there = (curve.layers.activation(w @ x) for w in (v, moved))
+        if u.shape[1] != here.shape[0]:
+            here, there = (torch.cat([s, torch.ones_like(s[:1])]) for s in (here, there))
+        back = torch.linalg.pinv(there)
+        new = u @ here @ back
+        if here.shape[0] > here.shape[1]:
+            fixed = _fixed(*here.shape)
+            one, other = (_reflection(s, fixed) for s in (here, there))
+            new = new + (u @ one - u @ one @ fixed @ fixed.mT) @ other
+        return curve.layers.write(new, moved)
+
+    return at
+
+
+def _reflection(s, fixed):
+    onto = s @ torch.linalg.pinv(s) @ fixed
+    root, inverse = fixed.mT @ onto, torch.eye(fixed.shape[1], dtype=s.dtype)
+    for _ in range(14):
+        root, inverse = (root + torch.linalg.inv(inverse)) / 2, (inverse + torch.linalg.inv(root)) / 2
+    mirror = fixed + onto @ inverse
+    middle = torch.linalg.inv(torch.eye(fixed.shape[1], dtype=s.dtype) + root)
+    return torch.eye(len(s), dtype=s.dtype) - mirror @ middle @ mirror.mT

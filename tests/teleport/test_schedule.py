@@ -81,7 +81,17 @@ def test_bad_schedules_are_refused():
             match=r"first: per_epoch must be a whole number of at least 1; got .*; pass len\(loader\)",
         ):
             first(1, per_epoch=n)
-    for options in ({"per_epoch": 0}, {"per_epoch": 4, "minibatches": 5}, {"per_epoch": 4, "minibatches": 0}):
+    for wrong in (-1, 2.5, True, "0", [1, None]):
+        with pytest.raises(
+            ValueError, match="epochs: epochs must be whole numbers, counted from 0; got .*; write epochs"
+        ):
+            epochs(wrong, per_epoch=4)
+    for options in (
+        {"per_epoch": 0},
+        {"per_epoch": 2.5},
+        {"per_epoch": 4, "minibatches": 5},
+        {"per_epoch": 4, "minibatches": 0},
+    ):
         with pytest.raises(
             ValueError, match=r"epochs: per_epoch must be at least 1, and minibatches between 1 and"
         ):

@@ -33,7 +33,13 @@ def chosen(argument: str, value: T | str | None, registry: Mapping[str, type[T]]
                 f"Teleport: {argument} must be known by its name; got {value!r}; "
                 f"choose one of {', '.join(registry)}, or pass an object."
             )
-        return registry[value]()
+        try:
+            return registry[value]()
+        except TypeError as error:
+            raise ValueError(
+                f"Teleport: {argument} {value} must be given what it needs; got its name alone; "
+                f"pass an object, {registry[value].__name__}(...)."
+            ) from error
     missing = [name for name in NEEDED[argument] if not hasattr(value, name)]
     if isinstance(value, type) or missing:
         lacks = f"without {', '.join(missing)}" if missing else "that was not called"

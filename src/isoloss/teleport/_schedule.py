@@ -105,12 +105,19 @@ class epochs:
     minibatches: int = 1
 
     def __init__(self, *which: int | Iterable[int], per_epoch: int, minibatches: int = 1):
-        if per_epoch < 1 or not 1 <= minibatches <= per_epoch:
+        flat = [e for many in which for e in (many if isinstance(many, Iterable) else [many])]
+        if wrong := [e for e in flat if not is_whole(e)]:
             raise ValueError(
-                f"epochs: per_epoch must be at least 1, and minibatches between 1 and that; got {per_epoch} and "
-                f"{minibatches}; pass per_epoch=len(loader), the steps of one epoch."
+                f"epochs: epochs must be whole numbers, counted from 0; got {', '.join(map(repr, wrong[:3]))}; "
+                "write epochs(0, 5, per_epoch=len(loader))."
             )
-        object.__setattr__(self, "which", at(*which).steps)
+        whole = is_whole(per_epoch, least=1) and is_whole(minibatches, least=1)
+        if not whole or minibatches > per_epoch:
+            raise ValueError(
+                f"epochs: per_epoch must be at least 1, and minibatches between 1 and that; got {per_epoch!r} and "
+                f"{minibatches!r}; pass per_epoch=len(loader), the steps of one epoch."
+            )
+        object.__setattr__(self, "which", frozenset(flat))
         object.__setattr__(self, "per_epoch", per_epoch)
         object.__setattr__(self, "minibatches", minibatches)
 

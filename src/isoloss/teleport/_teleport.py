@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from isoloss._checks import is_size
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._displace import displacement
@@ -311,10 +312,16 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
-        if self.max_loss_change is not None and (self.loss is None or not self.max_loss_change >= 0.0):
+        if self.loss is not None and not callable(self.loss):
+            raise ValueError(
+                f"Teleport: loss must be a function without arguments; got {type(self.loss).__name__}; "
+                "give lambda: criterion(model(x), y), which computes the loss anew."
+            )
+        bound = self.max_loss_change
+        if bound is not None and (self.loss is None or not is_size(bound)):
             raise ValueError(
                 "Teleport: max_loss_change must not be negative, and needs the loss; "
-                f"got {self.max_loss_change}, {'no loss' if self.loss is None else 'a loss'}; "
+                f"got {bound!r}, {'no loss' if self.loss is None else 'a loss'}; "
                 "give loss=closure, where closure() returns the loss of the current minibatch."
             )
 

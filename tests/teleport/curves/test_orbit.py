@@ -137,3 +137,9 @@ def test_random_curves_lie_on_the_level_set():
         assert any(not torch.equal(v, tensors[n]) for n, v in curve.at(5.0, tensors).items())
     again = random_curves(symmetries, 2, torch.Generator().manual_seed(0))
     assert all(torch.equal(a.algebra, b.algebra) for a, b in zip(curves, again, strict=True))
+
+
+@pytest.mark.parametrize("count", [0, 1.5, True])
+def test_there_must_be_a_number_of_curves(count):
+    with pytest.raises(ValueError, match="random_curves: count must be a whole number of at least 1; got "):
+        random_curves([], count)

@@ -28,3 +28,10 @@ def test_functions_that_return_no_number_are_refused(value, got):
         ValueError, match=f"Custom: the function must return a tensor with one number; got {got}"
     ):
         Custom(lambda point, w: value).evaluate(point, {})
+
+
+def test_what_is_no_function_is_refused():
+    with pytest.raises(
+        ValueError, match="function must be called with the point and the parameters; got 3.0; write"
+    ):
+        Custom(3.0)

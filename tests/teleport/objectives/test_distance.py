@@ -46,6 +46,14 @@ def test_targets_that_do_not_fit_are_refused():
         Distance({"0.weight": torch.zeros(2, 2)}).evaluate(point, {})
 
 
+def test_a_model_is_no_target():
+    model, *_ = landscape()
+    with pytest.raises(
+        ValueError, match=r"the target must be tensors by name; got Sequential; pass model.state_dict\(\)"
+    ):
+        Distance(model)
+
+
 def test_it_takes_targets_in_other_precisions():
     _, _, point = landscape()
     target = {n: t.to(torch.bfloat16) for n, t in point.parameters.items()}

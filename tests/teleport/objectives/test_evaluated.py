@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import grad, vmap
 from torch.testing import assert_close
 
-from isoloss.teleport import OBJECTIVES, Objective
+from isoloss.teleport import OBJECTIVES, Objective, Teleport, always
 from landscapes import MADE, landscape
 from networks import mlp_symmetries, snapshot
 
@@ -44,6 +44,13 @@ def test_it_can_be_raised_or_lowered(name, lower):
     assert one.lower is lower
     if name != "custom":  # two lambdas
         assert_close(one.evaluate(point, {}), other.evaluate(point, {}), rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_direction_that_is_neither_is_refused(name):
+    model, _, point = landscape()
+    with pytest.raises(ValueError, match=r"\w+: lower must be True or False; got 'no'; True goes where"):
+        MADE[name](model, point, lower="no")
 
 
 def test_its_gradient_is_that_of_finite_differences(case):
@@ -143,3 +150,19 @@ def test_evaluation_and_transport_agree_on_the_orbit(name):
     there = dict(form.tensors) | carry(elements, form.tensors, *rest)
     total = replace(form, tensors=there).value(list(there), torch.float64, torch.device("cpu"))
     assert_close(objective.evaluate(point, moved), total, rtol=1e-11, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ["curvature", "distance", "custom"])
+def test_names_that_need_arguments_say_so(name):
+    model, optimizer, _ = landscape()
+    with pytest.raises(
+        ValueError, match=rf"objective {name} must be given what it needs; .* {OBJECTIVES[name].__name__}\("
+    ):
+        Teleport(optimizer, mlp_symmetries(model), name)
+
+
+@pytest.mark.parametrize("name", ["gradient-norm", "balance", "mahalanobis"])
+def test_names_of_what_is_transported_are_enough(name):
+    model, optimizer, _ = landscape(torch.optim.Adam)
+    jump = Teleport(optimizer, mlp_symmetries(model), name, always).step()
+    assert jump.after < jump.before if OBJECTIVES[name]().lower else jump.after > jump.before

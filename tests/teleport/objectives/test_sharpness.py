@@ -90,9 +90,13 @@ def test_dropout_draws_the_same_masks_in_every_term():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"directions": 0}, "must be displacements, directions and a chunk of at least 1"),
+        ({"directions": 0}, "whole numbers of directions and for chunk, at least 1.* got .*, 0, 1 and 0"),
+        ({"directions": 2.5}, "whole numbers"),
         ({"displacements": ()}, "must be displacements"),
-        ({"chunk": 0}, "a chunk of at least 1"),
+        ({"displacements": (float("nan"),)}, "must be displacements"),
+        ({"chunk": True}, "whole numbers"),
+        ({"seed": -1}, "for the seed"),
+        ({"excess": "yes"}, "excess must be True or False; got 'yes'; True subtracts"),
         ({"support": "ball"}, "support must be sphere or positive; got 'ball'"),
     ],
 )

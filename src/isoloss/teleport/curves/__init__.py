@@ -2,8 +2,9 @@
 
 from isoloss.teleport.curves._curvature import curvature, curvature_rate
 from isoloss.teleport.curves._curve import Curve, TaylorCurve, taylor
-from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
 from isoloss.teleport.curves._elementwise import elementwise_derivatives
+from isoloss.teleport.curves._forward import ForwardCurve
+from isoloss.teleport.curves._inverse import InverseCurve
 from isoloss.teleport.curves._layers import LayerPair, layer_pairs
 from isoloss.teleport.curves._orbit import OrbitCurve
 from isoloss.teleport.curves._random import random_curves

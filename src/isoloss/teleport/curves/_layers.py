@@ -32,8 +32,8 @@ ELEMENTWISE = (
 class LayerPair:
     r"""The two layers :math:`U \sigma(V X)` of a network, on a batch.
 
-    A bias of the first is the last column of V, and X then ends in a row of ones (dissertation, below Eq. 4.11);
-    that of the second does not move.
+    A bias of the first is the last column of V, and X then ends in a row of ones (dissertation, below Eq. 4.11); that
+    of the second is the last column of U.
 
     Attributes:
         model: The network.
@@ -67,17 +67,24 @@ class LayerPair:
 
     def read(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """The matrices U (m, h), V (h, n) and X (n, k), with these parameters: the first layers of one forward pass."""
-        v, bias = tensors[f"{self.incoming}.weight"], tensors.get(f"{self.incoming}.bias")
-        x = self._reaching(tensors).reshape(-1, v.shape[1]).mT
-        if bias is not None:
-            v, x = torch.cat([v, bias[:, None]], 1), torch.cat([x, x.new_ones(1, x.shape[1])])
-        return tensors[f"{self.outgoing}.weight"], v, x
+        u, v = (self._matrix(tensors, name) for name in (self.outgoing, self.incoming))
+        x = self._reaching(tensors).flatten(0, -2).mT
+        return u, v, x if v.shape[1] == x.shape[0] else torch.cat([x, x.new_ones(1, x.shape[1])])
 
     def write(self, u: Tensor, v: Tensor) -> dict[str, Tensor]:
-        """The matrices, or their derivatives, as parameters by name."""
-        n = self.model.get_submodule(self.incoming).in_features
-        named = {f"{self.incoming}.weight": v[:, :n], f"{self.outgoing}.weight": u}
-        return named | ({f"{self.incoming}.bias": v[:, -1]} if v.shape[1] != n else {})
+        """The matrices, or their derivatives, as parameters by name; U with the column of the bias or without."""
+        named = {}
+        for name, matrix in ((self.incoming, v), (self.outgoing, u)):
+            n = self.model.get_submodule(name).in_features
+            named[f"{name}.weight"] = matrix[:, :n]
+            if matrix.shape[1] != n:
+                named[f"{name}.bias"] = matrix[:, -1]
+        return named
+
+    @staticmethod
+    def _matrix(tensors: Tensors, name: str) -> Tensor:
+        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        return weight if bias is None else torch.cat([weight, bias[:, None]], 1)
 
     def _reaching(self, tensors: Tensors) -> Tensor:
         def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -93,6 +100,15 @@ class LayerPair:
         raise ValueError(
             f"LayerPair: the model must run {self.incoming}; got a pass without it; choose another layer."
         )
+
+
+def powers(m: Tensor, x: Tensor, order: int) -> list[Tensor]:
+    """The products m x, m^2 x and so on: the derivatives of exp(t m) x."""
+    found = []
+    for _ in range(order):
+        x = m @ x
+        found.append(x)
+    return found
 
 
 def layer_pairs(model: nn.Module, inputs: Tensor) -> list[LayerPair]:

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 import torch
 
+from isoloss._checks import is_whole
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Symmetry
-from isoloss.teleport.curves._data import ForwardCurve, InverseCurve
+from isoloss.teleport.curves._forward import ForwardCurve
+from isoloss.teleport.curves._inverse import InverseCurve
 from isoloss.teleport.curves._layers import LayerPair
 from isoloss.teleport.curves._orbit import OrbitCurve
 
@@ -27,10 +29,17 @@ def random_curves(
         generator: Source of the random numbers.
         action: The data-dependent action, 1 (`InverseCurve`) or 2 (`ForwardCurve`).
 
+    Raises:
+        ValueError: If count is no such number.
+
     References:
         Dissertation, section 5.2.2: "randomly selected Lie algebra elements". Entries are Gaussian; their size
         does not matter.
     """
+    if not is_whole(count, least=1):
+        raise ValueError(
+            f"random_curves: count must be a whole number of at least 1; got {count!r}; it is k of Eq. (5.2)."
+        )
     curves: list[OrbitCurve | ForwardCurve | InverseCurve] = []
     for one in along:
         for _ in range(count):

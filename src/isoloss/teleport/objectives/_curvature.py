@@ -10,6 +10,7 @@ from isoloss.symmetry import Symmetry
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
 from isoloss.teleport.curves import Curve, LayerPair, curvature, random_curves
+from isoloss.teleport.objectives._objective import check_lower
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Curvature:
     needs_gradients = False
 
     def __post_init__(self) -> None:
+        check_lower(self)
         object.__setattr__(self, "curves", tuple(self.curves))
         if not self.curves:
             raise ValueError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
+from isoloss.teleport.objectives._objective import check_lower
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Custom:
     radius: float = 0.1
     passes: int = 0
     needs_gradients: bool = False
+
+    def __post_init__(self) -> None:
+        check_lower(self)
+        if not callable(self.function):
+            raise ValueError(
+                f"Custom: function must be called with the point and the parameters; got {self.function!r}; "
+                "write Custom(lambda point, w: ...)."
+            )
 
     def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:
         """The function at other parameters.

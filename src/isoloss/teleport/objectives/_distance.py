@@ -8,6 +8,7 @@ from torch import Tensor
 from isoloss.teleport._derivatives import complete, inner
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import widen
+from isoloss.teleport.objectives._objective import check_lower
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,14 @@ class Distance:
     radius = 1.0
     passes = 0
     needs_gradients = False
+
+    def __post_init__(self) -> None:
+        check_lower(self)
+        if not isinstance(self.target, Mapping):
+            raise ValueError(
+                f"Distance: the target must be tensors by name; got {type(self.target).__name__}; "
+                "pass model.state_dict()."
+            )
 
     def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:
         """The squared distance at other parameters.

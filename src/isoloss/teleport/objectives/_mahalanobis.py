@@ -10,6 +10,7 @@ from isoloss.teleport._derivatives import complete, gradients, inner
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic, widen
 from isoloss.teleport.objectives._gradient_norm import relative
+from isoloss.teleport.objectives._objective import check_lower
 from isoloss.teleport.objectives._preconditioner import preconditioner
 
 
@@ -48,6 +49,7 @@ class Mahalanobis:
     needs_gradients = True
 
     def __post_init__(self) -> None:
+        check_lower(self)
         if self.second_moments not in ("keep", "transport"):
             raise ValueError(
                 f"Mahalanobis: second_moments must be keep or transport; got {self.second_moments!r}; "

@@ -62,10 +62,19 @@ class Objective(Protocol):
 
 def check_lower(objective: Objective) -> None:
     """Refuse what says neither yes nor no: a text would count as yes."""
-    if not isinstance(objective.lower, bool):
+    check_flag(objective, "lower", "True goes where the objective is smaller")
+
+
+def check_flag(objective: Objective, argument: str, meaning: str) -> None:
+    """The same for another argument.
+
+    Raises:
+        ValueError: If it is neither True nor False.
+    """
+    value = getattr(objective, argument)
+    if not isinstance(value, bool):
         raise ValueError(
-            f"{type(objective).__name__}: lower must be True or False; got {objective.lower!r}; "
-            "True goes where the objective is smaller."
+            f"{type(objective).__name__}: {argument} must be True or False; got {value!r}; {meaning}."
         )
 
 

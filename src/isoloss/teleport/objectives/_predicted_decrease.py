@@ -7,6 +7,7 @@ from torch import Tensor
 
 from isoloss.teleport._derivatives import complete, gradients_and_hvp, inner
 from isoloss.teleport._point import Point
+from isoloss.teleport.objectives._objective import check_flag, check_lower
 
 Tensors = Mapping[str, Tensor]
 
@@ -39,6 +40,10 @@ class PredictedDecrease:
     radius = 0.1
     passes = 2
     needs_gradients = False
+
+    def __post_init__(self) -> None:
+        check_lower(self)
+        check_flag(self, "momentum", "True follows SGD's buffer")
 
     def evaluate(self, point: Point, tensors: Tensors) -> Tensor:
         """The predicted decrease at other parameters."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from isoloss._checks import is_size, is_whole
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import widen
+from isoloss.teleport.objectives._objective import check_flag, check_lower
 
 # 0.001, 0.011, ..., 0.191: section 5.2.3 of the dissertation.
 DISPLACEMENTS = tuple(round(0.001 + 0.01 * i, 3) for i in range(20))
@@ -55,10 +57,15 @@ class Sharpness:
     needs_gradients = False
 
     def __post_init__(self) -> None:
-        if not self.displacements or self.directions < 1 or self.chunk < 1:
+        check_lower(self)
+        check_flag(self, "excess", "True subtracts the loss here")
+        object.__setattr__(self, "displacements", tuple(self.displacements))
+        whole = is_whole(self.directions, least=1) and is_whole(self.chunk, least=1) and is_whole(self.seed)
+        if not whole or not self.displacements or not all(is_size(abs(t)) for t in self.displacements):
             raise ValueError(
-                f"Sharpness: there must be displacements, directions and a chunk of at least 1; got "
-                f"{self.displacements}, {self.directions} and {self.chunk}; the defaults are those of the paper."
+                "Sharpness: there must be displacements, and whole numbers of directions and for chunk, at least 1, "
+                f"and for the seed; got {self.displacements}, {self.directions!r}, {self.chunk!r} and {self.seed!r}; "
+                "the defaults are those of the paper."
             )
         if self.support not in ("sphere", "positive"):
             raise ValueError(

@@ -1,0 +1,107 @@
+"""The curves of data-dependent action 2, of its difference form and of the frame action, in closed form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from isoloss.dependent import Difference, Frame, Two
+from isoloss.dependent._frame import _fixed
+from isoloss.teleport.curves._elementwise import composed, elementwise_derivatives
+from isoloss.teleport.curves._layers import LayerPair, powers
+from isoloss.teleport.curves._leibniz import (
+    Series,
+    product,
+    pseudo_inverse,
+    quotient,
+    square_root,
+    transposed,
+)
+
+Tensors = Mapping[str, Tensor]
+
+ACTIONS = {"difference": Difference(), "frame": Frame(), "papers": Two()}
+
+
+@dataclass(frozen=True)
+class ForwardCurve:
+    r"""The curve of an action that multiplies the incoming weights, and needs no inverse of the activation.
+
+    .. math:: V(t) = e^{tM} V, \quad S(t) = \sigma(e^{tM} V X), \quad U(t) = U S\, S(t)^+ + Z(t)
+
+    .. math:: Z = 0 \;\text{(papers)}, \qquad Z = U (I - S(t) S(t)^+) \;\text{(difference)}, \qquad
+        Z = U C\, C(t)^T \;\text{(frame)}
+
+    Here C is the complement of the frame R = [S | C]. With more samples than units all three agree. A bias of the
+    outgoing layer is a column of U, and S then ends in a row of ones, as in `isoloss.dependent`; S must have full rank.
+
+    Attributes:
+        layers: The two layers and the batch.
+        algebra: M, shape (h, h).
+        form: "difference" or "frame", which start at the parameters, or "papers", Eq. (4.16) with a pseudo-inverse,
+            which does not where there are more units than samples.
+
+    References:
+        Zhao et al. (2024), Eq. (38); dissertation, Eqs. (4.16) and (3.6); for the other forms docs/dependent.md. The
+        derivatives are ours.
+    """
+
+    layers: LayerPair
+    algebra: Tensor
+    form: Literal["difference", "frame", "papers"] = "difference"
+
+    def __post_init__(self) -> None:
+        if self.form not in ACTIONS:
+            raise ValueError(
+                f"ForwardCurve: form must be one of {', '.join(ACTIONS)}; got {self.form!r}; "
+                "papers is the published one, difference the default."
+            )
+
+    def at(self, t: Tensor | float, tensors: Tensors) -> dict[str, Tensor]:
+        """The parameters that move, at time t: the action itself."""
+        u, v, x = self.layers.read(tensors)
+        moved = torch.linalg.matrix_exp(t * self.algebra.to(u)) @ v
+        here, there = (self._units(self.layers.activation(w @ x), u, 1.0) for w in (v, moved))
+        return self.layers.write(ACTIONS[self.form].outgoing(self.algebra, u, here, there), moved)
+
+    def derivatives(self, tensors: Tensors, order: int = 3) -> list[dict[str, Tensor]]:
+        """The first derivatives at t = 0, at most three."""
+        u, v, x = self.layers.read(tensors)
+        rows = powers(self.algebra.to(u), v, order)
+        z = v @ x
+        slopes = elementwise_derivatives(self.layers.activation, z, order)
+        moves = composed(slopes, [r @ x for r in rows])
+        s = [self._units(self.layers.activation(z), u, 1.0), *(self._units(r, u, 0.0) for r in moves)]
+        p = pseudo_inverse(s)
+        columns = [u @ s[0] @ q for q in p]
+        if self.form != "papers" and s[0].shape[0] > s[0].shape[1]:
+            projector = product(s, p)
+            rest = (
+                _across(u, projector, s[0].shape[1]) if self.form == "frame" else [-u @ q for q in projector]
+            )
+            columns = [c + r for c, r in zip(columns, rest, strict=True)]
+        return [self.layers.write(c, r) for c, r in zip(columns[1:], rows, strict=True)]
+
+    def _units(self, s: Tensor, u: Tensor, last: float) -> Tensor:
+        """The units, with a last row where U has a bias: ones, or zeros for derivatives."""
+        return s if u.shape[1] == s.shape[0] else torch.cat([s, torch.full_like(s[:1], last)])
+
+
+def _across(u: Tensor, projector: Series, rank: int) -> Series:
+    r"""The derivatives of :math:`U C\, C(t)^T`, from those of the projector onto S.
+
+    .. math:: C C(t)^T = \mathcal H (I - F F^T) \mathcal H(t), \quad \mathcal H = I - M (I + \Pi)^{-1} M^T, \quad
+        M = F + P F \Pi^{-1}, \quad \Pi = (F^T P F)^{1/2}
+    """
+    fixed = _fixed(u.shape[1], rank).to(u)
+    onto = [q @ fixed for q in projector]
+    root = square_root([fixed.mT @ x for x in onto])
+    mirror = quotient(onto, root)
+    mirror[0] = mirror[0] + fixed
+    eye = torch.eye(rank, dtype=u.dtype, device=u.device)
+    reflection = product(quotient(mirror, [root[0] + eye, *root[1:]]), transposed(mirror))
+    here = u - u @ reflection[0]
+    here = here - (here @ fixed) @ fixed.mT
+    return [here - here @ reflection[0], *(-here @ r for r in reflection[1:])]
