@@ -116,7 +116,7 @@ def test_the_moved_matrices_are_what_the_elements_give_by_the_action():
     model = perceptron(6, 8, 7, 3)
     search, chain = search_of(model, closure(model, 5))
     thetas = somewhere(search)
-    g1, g2 = search.elements(thetas)
+    g1, g2 = (torch.eye(len(a)).double() + (a if b is None else a @ b) for a, b in search.changes(thetas))
     v, u, w = (s.layer.matrix for s in chain.stages)
     x, moved, rule = chain.stages[0].columns, search.matrices(thetas), Difference()
     assert_close(moved[0], g1 @ v)

@@ -137,9 +137,10 @@ class Search:
         """The thetas of the identity."""
         return [s.stage.rows.new_zeros(len(s.stage.rows), len(s.t)) for s in self._makers()]
 
-    def elements(self, thetas: Sequence[Tensor]) -> list[Tensor]:
-        """g of every pair."""
-        return [s.element(t) for t, s in zip(thetas, self._makers(), strict=True)]
+    def changes(self, thetas: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """For every pair g - 1, as the product of theta and q^T, or of theta and the identity."""
+        bases = [s.q for s in self._makers()]
+        return [(t, None if q is None else q.mT) for t, q in zip(thetas, bases, strict=True)]
 
     @torch.no_grad()
     def value(self, thetas: Sequence[Tensor]) -> tuple[float, float]:
