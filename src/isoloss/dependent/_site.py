@@ -7,6 +7,7 @@ from torch import Tensor
 
 from isoloss.dependent._chain import Stage
 from isoloss.dependent._factor import inverse_of
+from isoloss.dependent.actions import Difference
 
 # Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
 # factorization of rounded entries needs. The final move is factored anew, by rank.
@@ -52,6 +53,11 @@ class Site:
         return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts)
 
     @property
+    def moves(self) -> bool:
+        """Is its weight one that an element moves?"""
+        return self.reads or self.makes is not None
+
+    @property
     def few(self) -> bool:
         """Are there no more samples than columns of the weight, so that any outputs can be fitted?"""
         return self.stage.columns.shape[1] <= len(self.stage.columns)
@@ -94,6 +100,16 @@ class Site:
         elif theta is not None:
             trace.z = torch.addmm(trace.z, theta, self.t)
         trace.core = trace.w[:, : self.inputs]
+        return trace
+
+    def moved(self, x: Tensor, theta: Tensor | None) -> "Trace":
+        """The same, fitted by rank in float64: what is written in the end."""
+        u = Difference().outgoing(x, self.matrix, self.stage.columns, x) if self.reads else self.matrix
+        trace = Trace(x, u, self.stage.rows)
+        if theta is not None:
+            trace.w = torch.addmm(u, theta, self.seen(u))
+        trace.core = trace.w[:, : self.inputs]
+        trace.z = trace.w @ x
         return trace
 
     def seen(self, v: Tensor) -> Tensor:

@@ -79,10 +79,11 @@ def search(
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
         ascent = Search(chain, chosen, lower, weights)
-        thetas, before, after = ascent.ascend(1.0 - exp(-radius), steps)
-        matrices = {chain.stages[i].layer: m for i, m in ascent.matrices(thetas).items()}
-    size = max(float(torch.linalg.vector_norm(t)) for t in thetas)
-    return Destination(ascent.changes(thetas), matrices, chain.loss, 2 * before, 2 * after, size)
+        there = ascent.ascend(1.0 - exp(-radius), steps)
+    matrices = {chain.stages[i].layer: m for i, m in there.matrices.items()}
+    size = max(float(torch.linalg.vector_norm(t)) for t in there.thetas)
+    changes = ascent.changes(there.thetas)
+    return Destination(changes, matrices, chain.loss, 2 * there.before, 2 * there.value, size)
 
 
 def teleport_(
