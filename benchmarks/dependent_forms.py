@@ -5,8 +5,8 @@
 
 Two layers U sigma(V X) with LeakyReLU(0.1), 64 inputs, 64 hidden units, 10 outputs, 20 samples (1 for the R_z
 action), float64, medians over 10 draws; g = 1 + size * Gaussian / sqrt(h). Changes of outputs are relative, in the
-Frobenius norm, on the batch and on 1000 other samples. Cost: CPU time of one move at width 1024 with 200 samples, in float32, in
-products of U with the activations of the batch.
+Frobenius norm, on the batch and on 1000 other samples. Cost: CPU time of one move at width 1024 with 200 samples, in
+float32, in products of U with the activations of the batch.
 """
 
 import argparse
