@@ -103,7 +103,7 @@ def test_the_value_is_the_gradient_norm_of_the_moved_model(model, k):
     search, chain = search_of(model, loss)
     thetas = somewhere(search)
     home = [s.layer.matrix.clone() for s in chain.stages]
-    for i, matrix in search.matrices(thetas).items():
+    for i, matrix in search.arrive(thetas).matrices.items():
         chain.stages[i].layer.write_(matrix)
     measured = gradient_norm(model, loss), loss().item()
     for stage, matrix in zip(chain.stages, home, strict=True):
@@ -116,9 +116,9 @@ def test_the_moved_matrices_are_what_the_elements_give_by_the_action():
     model = perceptron(6, 8, 7, 3)
     search, chain = search_of(model, closure(model, 5))
     thetas = somewhere(search)
-    g1, g2 = search.elements(thetas)
+    g1, g2 = (torch.eye(len(a)).double() + (a if b is None else a @ b) for a, b in search.changes(thetas))
     v, u, w = (s.layer.matrix for s in chain.stages)
-    x, moved, rule = chain.stages[0].columns, search.matrices(thetas), Difference()
+    x, moved, rule = chain.stages[0].columns, search.arrive(thetas).matrices, Difference()
     assert_close(moved[0], g1 @ v)
     s1 = chain.stages[0].link.value(g1 @ v @ x)
     u_moved = g2 @ rule.outgoing(g1, u, chain.stages[1].columns, s1)
@@ -132,15 +132,17 @@ def test_the_moved_matrices_are_what_the_elements_give_by_the_action():
 def test_the_ascent_improves_within_the_radius_and_the_loss_stays(k, lower):
     model = perceptron(6, 8, 7, 3, activation=nn.Tanh)
     search, chain = search_of(model, closure(model, k), lower=lower)
-    thetas, before, after = search.ascend(0.1, 10)
+    there = search.ascend(0.1, 10)
+    thetas, before = there.thetas, there.before
     assert_close(before, search.value(search.start())[0])
     value, loss = search.value(thetas)
-    assert_close(after, value)
+    # The search fits by a damped Cholesky factorization, the move by rank.
+    assert_close([there.value, there.loss], [value, loss], rtol=1e-7, atol=1e-9)
     assert (value < 0.99 * before) if lower else (value > 1.01 * before)
     # Newton steps of the loss move the elements by its change over its slope, beyond the radius at most a little.
     assert all(torch.linalg.vector_norm(t) <= 0.1 * (1 + 1e-2) for t in thetas)
     # The tolerance of the Newton steps, LEVEL.
-    assert_close(loss, chain.loss, rtol=1e-9, atol=0)
+    assert_close(there.loss, chain.loss, rtol=1e-9, atol=0)
 
 
 def test_without_levelling_the_loss_of_a_large_batch_moves():
@@ -182,6 +184,6 @@ def test_dead_units_and_repeated_samples_do_no_harm():
     x = torch.randn(4, 6).double().repeat(3, 1)
     y = torch.randint(3, (4,)).repeat(3)
     search, chain = search_of(model, lambda: cross_entropy(model(x), y))
-    thetas, before, after = search.ascend(0.1, 5)
-    assert after >= before and all(t.isfinite().all() for t in thetas)
-    assert_close(search.value(thetas)[1], chain.loss, rtol=1e-6, atol=0)
+    there = search.ascend(0.1, 5)
+    assert there.value >= there.before and all(t.isfinite().all() for t in there.thetas)
+    assert_close(there.loss, chain.loss, rtol=1e-6, atol=0)

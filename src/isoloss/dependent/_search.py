@@ -1,7 +1,7 @@
 """Ascent of the gradient norm over data-dependent elements: one Hessian-vector product and closed forms per step."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from isoloss.dependent._chain import Chain
 from isoloss.dependent._layer import Layer
 from isoloss.dependent._pair import Pair
 from isoloss.dependent._site import Site, Trace
-from isoloss.dependent.actions import Difference
 
 # Relative change of the loss that may remain where it is brought back by Newton steps.
 LEVEL = 1e-9
@@ -50,6 +49,25 @@ class Along:
     pushed: list[Tensor | None]
     tangents: list[Tensor]
     gradients: list[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Where a search has led.
+
+    Attributes:
+        thetas: The elements.
+        matrices: The moved weights of every layer that moves, by position in the chain.
+        before: Half of the squared gradient norm at the identity.
+        value: The same there, with these weights.
+        loss: The loss there.
+    """
+
+    thetas: list[Tensor]
+    matrices: dict[int, Tensor]
+    before: float
+    value: float
+    loss: float
 
 
 class Search:
@@ -102,7 +120,7 @@ class Search:
         self._gram: Tensor | None = None
 
     @torch.no_grad()
-    def ascend(self, radius: float, steps: int) -> tuple[list[Tensor], float, float]:
+    def ascend(self, radius: float, steps: int) -> "Arrival":
         """Steps of equal length, of which the best point counts.
 
         Args:
@@ -110,36 +128,39 @@ class Search:
             steps: Number of steps.
 
         Returns:
-            One theta per pair, zeros if nothing better was found; and the value at the identity and there.
+            The best point; the identity if nothing better was found.
         """
         start = self.start()
-        thetas, points, here, tilts = start, [], None, None
+        thetas, points, tilts = start, [], None
         for _ in range(steps):
             here = self.slopes(thetas, tilts)
             tilts = here.tilts
-            points.append((self._sign * here.value, thetas))
-            slopes = here.slopes if here.tilts is None else _without(here.slopes, here.tilts)
+            points.append((self._sign * here.value, here.loss, thetas))
+            slopes = here.slopes if tilts is None else _without(here.slopes, tilts)
             length = max(torch.stack([torch.linalg.vector_norm(s) for s in slopes]).tolist())
             if not 0.0 < length < torch.inf:
                 break
             rate = self._sign * radius / (steps * length)
             thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
-            if here.tilts is not None:
-                thetas = self._restored(thetas, here.loss, here.tilts)
-        if tilts is None:
-            points.append((self._sign * self.value(thetas)[0], thetas))
-        else:  # the points before are not levelled
-            points = [points[0], self._levelled([_within(t, radius) for t in thetas], tilts)]
-        best, thetas = max(points, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
-        return thetas, self._sign * points[0][0], self._sign * best
+            if tilts is not None:
+                thetas = _restored(thetas, points[0][1] - here.loss, tilts)
+        last = self._levelled([_within(t, radius) for t in thetas], tilts)
+        # Only the last point is levelled; where all are, another may be better.
+        known = points[:1] if tilts is not None else points
+        best, _, thetas = max(known, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
+        before = self._sign * points[0][0]
+        if self._sign * last.value > best:
+            return replace(last, before=before)
+        return replace(self.arrive(thetas), before=before)
 
     def start(self) -> list[Tensor]:
         """The thetas of the identity."""
         return [s.stage.rows.new_zeros(len(s.stage.rows), len(s.t)) for s in self._makers()]
 
-    def elements(self, thetas: Sequence[Tensor]) -> list[Tensor]:
-        """g of every pair."""
-        return [s.element(t) for t, s in zip(thetas, self._makers(), strict=True)]
+    def changes(self, thetas: Sequence[Tensor]) -> list[tuple[Tensor, Tensor | None]]:
+        """For every pair g - 1, as the product of theta and q^T, or of theta and the identity."""
+        bases = [s.q for s in self._makers()]
+        return [(t, None if q is None else q.mT) for t, q in zip(thetas, bases, strict=True)]
 
     @torch.no_grad()
     def value(self, thetas: Sequence[Tensor]) -> tuple[float, float]:
@@ -160,36 +181,24 @@ class Search:
         return Slopes(*self._numbers(along.squares, loss), slopes, tilts)
 
     @torch.no_grad()
-    def matrices(self, thetas: Sequence[Tensor]) -> dict[int, Tensor]:
-        """The moved weights of every layer that moves, by position in the chain, fitted by rank in float64."""
-        moved, x, rule = {}, self._sites[0].stage.columns, Difference()
-        for i, site in enumerate(self._sites):
-            stage, w = site.stage, site.matrix
-            if site.reads:
-                w = rule.outgoing(x, w, stage.columns, x)
-            if site.makes is not None:
-                w = torch.addmm(w, thetas[site.makes], site.seen(w))
-            if site.reads or site.makes is not None:
-                moved[i] = w
-            if stage.link is not None:
-                x = stage.link.value(w @ x)
-        return moved
+    def arrive(self, thetas: list[Tensor]) -> "Arrival":
+        """Fit the moved network anew, by rank in float64."""
+        traces = self._forward(thetas, exactly=True)
+        loss, delta, _ = self._head_at(traces[-1].z)
+        self._backward(traces, delta)
+        squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
+        value, loss = self._numbers(squares, loss)
+        moves = {i: t.w for i, t in enumerate(traces) if self._sites[i].moves}
+        return Arrival(thetas, moves, value, value, loss)
 
     def _there(self, thetas: Sequence[Tensor]) -> tuple[list[Trace], Tensor, Hessian]:
         """Forward and backward through the moved network."""
         traces = self._forward(thetas)
-        if self._head is None or not self.exact:
-            self._head = self._chain.head.at(traces[-1].z)
-        loss, delta, hessian = self._head
-        for i in range(len(traces) - 1, -1, -1):
-            traces[i].delta = delta
-            if i:
-                link = self._sites[i - 1].stage.link
-                assert link is not None
-                delta = link.pull(traces[i].w[:, : self._sites[i].inputs].mT @ delta)
+        loss, delta, hessian = self._head_at(traces[-1].z)
+        self._backward(traces, delta)
         return traces, loss, hessian
 
-    def _forward(self, thetas: Sequence[Tensor]) -> list[Trace]:
+    def _forward(self, thetas: Sequence[Tensor], exactly: bool = False) -> list[Trace]:
         traces: list[Trace] = []
         x = self._sites[0].stage.columns
         for i, site in enumerate(self._sites):
@@ -197,8 +206,23 @@ class Search:
                 link = self._sites[i - 1].stage.link
                 assert link is not None
                 x = link.value(traces[-1].z)
-            traces.append(site.fitted(x, self._theta(site, thetas), bottom=i == 0))
+            theta = self._theta(site, thetas)
+            traces.append(site.moved(x, theta) if exactly else site.fitted(x, theta, bottom=i == 0))
         return traces
+
+    def _backward(self, traces: list[Trace], delta: Tensor) -> None:
+        for i in range(len(traces) - 1, -1, -1):
+            traces[i].delta = delta
+            if i:
+                link = self._sites[i - 1].stage.link
+                assert link is not None
+                delta = link.pull(traces[i].core.mT @ delta)
+
+    def _head_at(self, rows: Tensor) -> tuple[Tensor, Tensor, Hessian]:
+        """The loss and its derivatives; where no outputs change, once and for all."""
+        if self._head is None or not self.exact:
+            self._head = self._chain.head.at(rows)
+        return self._head
 
     def _times_gradient(self, i: int, trace: Trace) -> tuple[Tensor, Tensor | None]:
         """The product of the gradient of a layer and its inputs, and the gradient if it was formed."""
@@ -284,25 +308,15 @@ class Search:
     def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
         return None if site.makes is None else thetas[site.makes]
 
-    def _restored(self, thetas: list[Tensor], loss: float, tilts: list[Tensor]) -> list[Tensor]:
-        """A Newton step to the loss that there was."""
-        steep = float(_inner(tilts, tilts))
-        if not steep > 0.0:
-            return thetas
-        rate = (self._chain.loss - loss) / steep
-        return [t + rate * s for t, s in zip(thetas, tilts, strict=True)]
-
-    def _levelled(
-        self, thetas: list[Tensor], tilts: list[Tensor], rounds: int = 6
-    ) -> tuple[float, list[Tensor]]:
-        """The value there, and thetas corrected until the loss is what it was, to LEVEL or four roundings."""
+    def _levelled(self, thetas: list[Tensor], tilts: list[Tensor] | None, rounds: int = 6) -> "Arrival":
+        """Arrive, and correct thetas until the loss is what it was, to LEVEL or four roundings."""
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
+        there = self.arrive(thetas)
         for _ in range(rounds):
-            value, loss = self.value(thetas)
-            if abs(loss - self._chain.loss) <= tolerance:
-                return self._sign * value, thetas
-            thetas = self._restored(thetas, loss, tilts)
-        return self._sign * self.value(thetas)[0], thetas
+            if tilts is None or not tolerance < abs(there.loss - self._chain.loss) < torch.inf:
+                break
+            there = self.arrive(_restored(there.thetas, self._chain.loss - there.loss, tilts))
+        return there
 
 
 def _slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Tensor:
@@ -349,6 +363,14 @@ def _weight(layer: Layer, weights: Mapping[str, float] | None) -> float:
     return weights.get(f"{layer.name}.weight" if layer.name else "weight", 0.0)
 
 
+def _restored(thetas: list[Tensor], missing: float, tilts: list[Tensor]) -> list[Tensor]:
+    """A Newton step along the tilts that changes the loss by what is missing."""
+    steep = float(_inner(tilts, tilts))
+    if not steep > 0.0:
+        return thetas
+    return [torch.add(t, s, alpha=missing / steep) for t, s in zip(thetas, tilts, strict=True)]
+
+
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
     return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
 
@@ -361,4 +383,5 @@ def _without(slopes: list[Tensor], tilts: list[Tensor]) -> list[Tensor]:
 
 
 def _within(theta: Tensor, radius: float) -> Tensor:
-    return theta * (radius / torch.linalg.vector_norm(theta).clamp_min(radius))
+    length = torch.linalg.vector_norm(theta)
+    return theta * (radius / length.clamp_min(max(radius, torch.finfo(theta.dtype).tiny)))

@@ -1,12 +1,13 @@
 """A layer of a chain as the search sees it: fitted to its inputs in the moved network."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from isoloss.dependent._chain import Stage
+from isoloss.dependent._factor import inverse_of
+from isoloss.dependent.actions import Difference
 
 # Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
 # factorization of rounded entries needs. The final move is factored anew, by rank.
@@ -50,6 +51,11 @@ class Site:
         kept = still or (reads and few)
         inputs = matrix.shape[1] - (stage.layer.bias is not None)
         return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts)
+
+    @property
+    def moves(self) -> bool:
+        """Is its weight one that an element moves?"""
+        return self.reads or self.makes is not None
 
     @property
     def few(self) -> bool:
@@ -96,6 +102,16 @@ class Site:
         trace.core = trace.w[:, : self.inputs]
         return trace
 
+    def moved(self, x: Tensor, theta: Tensor | None) -> "Trace":
+        """The same, fitted by rank in float64: what is written in the end."""
+        u = Difference().outgoing(x, self.matrix, self.stage.columns, x) if self.reads else self.matrix
+        trace = Trace(x, u, self.stage.rows)
+        if theta is not None:
+            trace.w = torch.addmm(u, theta, self.seen(u))
+        trace.core = trace.w[:, : self.inputs]
+        trace.z = trace.w @ x
+        return trace
+
     def seen(self, v: Tensor) -> Tensor:
         """The product of the transpose of q with v."""
         return v if self.q is None else self.q.mT @ v
@@ -105,11 +121,6 @@ class Site:
         if theta is None:
             return v
         return torch.addmm(v, theta.mT, v) if self.q is None else torch.addmm(v, self.q, theta.mT @ v)
-
-    def element(self, theta: Tensor) -> Tensor:
-        """g, as a matrix."""
-        change = theta if self.q is None else theta @ self.q.mT
-        return torch.eye(len(theta)).to(theta) + change
 
 
 class Trace:
@@ -134,23 +145,18 @@ class Trace:
         self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
 
-@lru_cache(maxsize=16)
-def _one(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.eye(n, dtype=dtype, device=device)
-
-
 def _inverse(gram: Tensor) -> Tensor:
-    damped, eps = gram.clone(), torch.finfo(gram.dtype).eps
-    diagonal = damped.diagonal().mul_(1 + DAMPING * eps)
-    factor, info = torch.linalg.cholesky_ex(damped)
-    while bool(info) and eps < 1.0:
-        # Dead units, or samples that are nearly the same.
-        eps *= 30
-        diagonal.add_(DAMPING * eps * diagonal.sum().clamp_min(torch.finfo(gram.dtype).tiny))
-        factor, info = torch.linalg.cholesky_ex(damped)
-    # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
-    half = torch.linalg.solve_triangular(factor, _one(len(gram), gram.dtype, gram.device), upper=False)
-    return half.mT @ half
+    """The inverse of a Gram matrix, damped."""
+    eps = torch.finfo(gram.dtype).eps
+    inverse, bad = inverse_of(gram, DAMPING * eps)
+    damping = eps**0.5
+    while bool(bad) and damping < 1.0:
+        # Singular, by dead units or samples that are the same: rounding over the damping is what enters the fit
+        # along the null space, the damping what it takes from the rest.
+        raised = gram + damping * gram.diagonal().amax() * torch.eye(len(gram)).to(gram)
+        inverse, bad = inverse_of(raised, 0.0)
+        damping *= 30
+    return inverse
 
 
 def _basis(y: Tensor) -> tuple[Tensor | None, Tensor]:

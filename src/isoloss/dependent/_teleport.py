@@ -23,7 +23,7 @@ class Destination:
     """Where a search has led; nothing has been written yet.
 
     Attributes:
-        elements: g of every pair.
+        changes: For every pair g - 1, as a product of two matrices; of the second, None is the identity.
         matrices: The moved matrices of all layers that move.
         loss: The loss here.
         before: Squared gradient norm here.
@@ -31,12 +31,18 @@ class Destination:
         size: Largest Frobenius norm of g - 1.
     """
 
-    elements: list[Tensor]
+    changes: list[tuple[Tensor, Tensor | None]]
     matrices: dict[Layer, Tensor]
     loss: float
     before: float
     after: float
     size: float
+
+    @property
+    def elements(self) -> list[Tensor]:
+        """g of every pair."""
+        ones = [torch.eye(len(a)).to(a) for a, _ in self.changes]
+        return [one + (a if b is None else a @ b) for one, (a, b) in zip(ones, self.changes, strict=True)]
 
 
 def search(
@@ -73,10 +79,11 @@ def search(
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
         ascent = Search(chain, chosen, lower, weights)
-        thetas, before, after = ascent.ascend(1.0 - exp(-radius), steps)
-        matrices = {chain.stages[i].layer: m for i, m in ascent.matrices(thetas).items()}
-    size = max(float(torch.linalg.vector_norm(t)) for t in thetas)
-    return Destination(ascent.elements(thetas), matrices, chain.loss, 2 * before, 2 * after, size)
+        there = ascent.ascend(1.0 - exp(-radius), steps)
+    matrices = {chain.stages[i].layer: m for i, m in there.matrices.items()}
+    size = max(float(torch.linalg.vector_norm(t)) for t in there.thetas)
+    changes = ascent.changes(there.thetas)
+    return Destination(changes, matrices, chain.loss, 2 * there.before, 2 * there.value, size)
 
 
 def teleport_(
