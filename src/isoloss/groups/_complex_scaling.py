@@ -54,6 +54,14 @@ class ComplexScaling(Group):
         rho, phi = a.unbind(-1)
         return torch.stack([rho.exp() * phi.cos(), rho.exp() * phi.sin()], -1)
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return 1 + a, a complex number with log modulus and phase as real and imaginary part."""
+        return self.identity(dtype=a.dtype, device=a.device) + a
+
+    def norm(self, a: Tensor) -> Tensor:
+        """Largest modulus of the complex numbers."""
+        return torch.hypot(*a.unbind(-1)).amax(-1)
+
     def log(self, g: Tensor) -> Tensor:
         """Return log modulus and phase, the latter in [-pi, pi]."""
         self._check_contains("log", g)

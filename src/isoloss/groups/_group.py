@@ -95,6 +95,30 @@ class Group(ABC):
             ValueError: If g is no element, or lies outside the image of ``exp``.
         """
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return an element that agrees with ``exp(a)`` to first order in a, for less work; a must be small.
+
+        Elements that depend on a to first order, :math:`1 + a`, are what the published algorithms use; where they
+        are none of the group, another retraction stands in.
+
+        References:
+            Dissertation, Algorithm 2 and section 4.6.
+        """
+        return self.exp(a)
+
+    def project(self, a: Tensor) -> Tensor:
+        """Return the algebra element nearest to an array of ``algebra_shape``, in the Frobenius norm."""
+        return a.clone()
+
+    def norm(self, a: Tensor) -> Tensor:
+        """Spectral norm of algebra elements, shape ``(*batch,)``; of numbers one by one, their largest modulus.
+
+        It is subadditive along a path: the singular values of exp(a_1) ... exp(a_k) lie within exp(+-sum of norms).
+        """
+        if 0 in a.shape:
+            return a.new_zeros(a.shape[: a.dim() - len(self.algebra_shape)])
+        return a.abs().amax(-1) if len(self.algebra_shape) == 1 else torch.linalg.matrix_norm(widen(a), 2).to(a)
+
     def sample(
         self,
         batch: tuple[int, ...] = (),
