@@ -102,7 +102,9 @@ def test_projection_is_the_nearest_algebra_element(group):
     laws.assert_near(group, group.project(inside), inside, operations=4)
     array = tree_map(torch.randn_like, inside)
     removed = tree_map(lambda x, y: x - y, array, group.project(array))
-    for basis in zip(*(leaf.flatten(1).unbind(0) for leaf in tree_leaves(group.basis(dtype=torch.float64))), strict=True):
+    for basis in zip(
+        *(leaf.flatten(1).unbind(0) for leaf in tree_leaves(group.basis(dtype=torch.float64))), strict=True
+    ):
         inner = sum((r.flatten(1) @ b) for r, b in zip(tree_leaves(removed), basis, strict=True))
         assert inner.abs().max() < 1e-13  # inner products of at most 16 numbers of size 1
     laws.assert_near(group, group.project(group.project(array)), group.project(array), operations=4)

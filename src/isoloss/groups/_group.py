@@ -117,7 +117,9 @@ class Group(ABC):
         """
         if 0 in a.shape:
             return a.new_zeros(a.shape[: a.dim() - len(self.algebra_shape)])
-        return a.abs().amax(-1) if len(self.algebra_shape) == 1 else torch.linalg.matrix_norm(widen(a), 2).to(a)
+        return (
+            a.abs().amax(-1) if len(self.algebra_shape) == 1 else torch.linalg.matrix_norm(widen(a), 2).to(a)
+        )
 
     def sample(
         self,

@@ -143,8 +143,7 @@ class Symmetry:
             for slot in self.slots:
                 if slot.parameter in gradients:
                     x, y = (
-                        slot.block.view(t[slot.parameter].detach()).to(a.dtype)
-                        for t in (tensors, gradients)
+                        slot.block.view(t[slot.parameter].detach()).to(a.dtype) for t in (tensors, gradients)
                     )
                     velocity = slot.velocity(self.group, self._like(a, x), x, tensors)
                     slope = slope + (y * velocity).sum().to(a.device)

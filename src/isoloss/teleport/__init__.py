@@ -19,7 +19,17 @@ from isoloss.teleport.objectives import (
     PredictedDecrease,
     Sharpness,
 )
-from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
+from isoloss.teleport.solvers import (
+    SOLVERS,
+    DiscreteSearch,
+    LieAscent,
+    RandomSearch,
+    RandomTeleport,
+    Solution,
+    Solver,
+    TangentAscent,
+    TransportedAscent,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -27,19 +37,24 @@ __all__ = [
     "Balance",
     "Curvature",
     "Custom",
+    "DiscreteSearch",
     "Distance",
     "GradientNorm",
     "Jump",
+    "LieAscent",
     "Loss",
     "Mahalanobis",
     "Objective",
     "Point",
     "PredictedDecrease",
     "Quadratic",
+    "RandomSearch",
+    "RandomTeleport",
     "Schedule",
     "Sharpness",
     "Solution",
     "Solver",
+    "TangentAscent",
     "Teleport",
     "TransportedAscent",
     "always",

@@ -54,8 +54,8 @@ def orbit(
             return Transported(form, symmetries, scalings, point, linear)
     if evaluate is None:
         raise TypeError(
-            f"Teleport: an objective must have form(point) or evaluate(point, tensors); got {type(objective).__name__}; "
-            "give it the second, a differentiable function of tensors by name."
+            "Teleport: an objective must have form(point) or evaluate(point, tensors); "
+            f"got {type(objective).__name__}; give it the second, a differentiable function of tensors by name."
         )
     return Evaluated(objective, symmetries, scalings, point)
 
@@ -68,10 +68,7 @@ class _Ordered:
         first = list(scalings.members)
         self._order = first + [i for i in range(len(symmetries)) if i not in first]
         self._list = Symmetries([symmetries[i] for i in self._order])
-        dtypes = [t.dtype for t in point.tensors.values() if t.is_floating_point()]
-        narrowest = max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps)
-        # A sum of many products in this dtype repeats to half of its digits, at worst.
-        self.noise = narrowest**0.5
+        self.noise = rounding(point)
 
     def ordered(self, elements: Elements) -> Elements:
         return [elements[i] for i in self._order]
@@ -114,7 +111,9 @@ class Transported(_Ordered):
         if self._form.power == 1:
             there = self._here | x
             return self._sum(x), [self.symmetries[i].moment(twice, there) for i in self.members]
-        zeros = {n: torch.zeros_like(self._here[n]) for i in self.members for n in self.symmetries[i].parameters}
+        zeros = {
+            n: torch.zeros_like(self._here[n]) for i in self.members for n in self.symmetries[i].parameters
+        }
         there = zeros | twice
         return self._sum(x), [-self.symmetries[i].moment(x, there) for i in self.members]
 
@@ -123,11 +122,7 @@ class Transported(_Ordered):
         if self._form.power == 1:
             moved = self._list.act(chosen, self._here | self._moving)
             return self._moving | {n: moved[n] for n in self._moving if n in moved}
-        return self._moving | self._list.transport(chosen, self._moving, {}) if self._linear else {}
-
-    @property
-    def _linear(self) -> bool:
-        return True
+        return self._moving | self._list.transport(chosen, self._moving, {})
 
     def _sum(self, x: dict[str, Tensor]) -> Tensor:
         total = Quadratic(x, self._form.power, self._form.weights)
@@ -177,3 +172,9 @@ def differentiated(
         if leaves and value.requires_grad:
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return value.detach().double(), {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
+
+
+def rounding(point: Point) -> float:
+    """Relative size of changes that rounding may cause in an evaluation: half of the digits, at worst."""
+    dtypes = [t.dtype for t in point.tensors.values() if t.is_floating_point()]
+    return max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps) ** 0.5

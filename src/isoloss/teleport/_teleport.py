@@ -212,6 +212,8 @@ class Teleport:
         report: dict[str, Any] = {"step": self.steps, "objective": self.objective.name, "before": before}
         if not isfinite(before) or not isfinite(first):
             return Jump(**report, skipped="the gradients or parameters are not finite")
+        if solution.skipped is not None:
+            return Jump(**report, after=before, skipped=solution.skipped)
         if solution.displaced is not None:
             move = displacement(point, solution.displaced, solution.gradients, where)
         else:
@@ -288,7 +290,8 @@ class Teleport:
                 f"Teleport: leaves out symmetries that move what is not trained: {shown}.", stacklevel=3
             )
             self._warned.update(new)
-        if not plan.symmetries and not plan.left_out and "none" not in self._warned:
+        along = getattr(self.solver, "along_symmetries", True)
+        if along and not plan.symmetries and not plan.left_out and "none" not in self._warned:
             approximate = sum(not s.exact for s in self.symmetries)
             warnings.warn(
                 f"Teleport: none of the {len(self.symmetries)} symmetries can be used, so nothing will move; "
