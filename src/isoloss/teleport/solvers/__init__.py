@@ -2,6 +2,9 @@
 
 from isoloss.teleport.solvers._discrete_search import DiscreteSearch
 from isoloss.teleport.solvers._lie_ascent import LieAscent
+from isoloss.teleport.solvers._level_set_ascent import LevelSetAscent
+from isoloss.teleport.solvers._null_space_projection import NullSpaceProjection
+from isoloss.teleport.solvers._quadratic_form import QuadraticForm
 from isoloss.teleport.solvers._random_search import RandomSearch
 from isoloss.teleport.solvers._random_teleport import RandomTeleport
 from isoloss.teleport.solvers._solver import Solution, Solver
@@ -15,12 +18,18 @@ SOLVERS: dict[str, type[Solver]] = {
     "random-teleport": RandomTeleport,
     "random-search": RandomSearch,
     "discrete-search": DiscreteSearch,
+    "level-set-ascent": LevelSetAscent,
+    "null-space-projection": NullSpaceProjection,
+    "quadratic-form": QuadraticForm,
 }
 
 __all__ = [
     "SOLVERS",
     "DiscreteSearch",
+    "LevelSetAscent",
     "LieAscent",
+    "NullSpaceProjection",
+    "QuadraticForm",
     "RandomSearch",
     "RandomTeleport",
     "Solution",
