@@ -1,8 +1,8 @@
 """Solvers, one per file; `SOLVERS` lists them by the name that a command line would use."""
 
 from isoloss.teleport.solvers._discrete_search import DiscreteSearch
-from isoloss.teleport.solvers._lie_ascent import LieAscent
 from isoloss.teleport.solvers._level_set_ascent import LevelSetAscent
+from isoloss.teleport.solvers._lie_ascent import LieAscent
 from isoloss.teleport.solvers._null_space_projection import NullSpaceProjection
 from isoloss.teleport.solvers._quadratic_form import QuadraticForm
 from isoloss.teleport.solvers._random_search import RandomSearch
