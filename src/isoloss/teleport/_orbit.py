@@ -20,11 +20,13 @@ class Orbit(Protocol):
 
     Attributes:
         members: Numbers of the symmetries along which it is known; the others are not to be moved along.
-        transported: Is it known from transported gradients, without a pass through the network?
+        free: Is it known from tensors that are carried along, without a pass through the network?
+        transported: Is it the squared norm of the gradients that elements transport?
         noise: Relative size of changes that rounding may cause.
     """
 
     members: list[int]
+    free: bool
     transported: bool
     noise: float
 
@@ -40,23 +42,13 @@ class Orbit(Protocol):
 def orbit(
     objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point
 ) -> "Transported | Evaluated":
-    """The cheapest way to know the objective: transported gradients where they suffice, else evaluations.
-
-    Raises:
-        TypeError: If the objective can neither be transported nor evaluated.
-        ValueError: If it must be evaluated and there is no loss.
-    """
-    form_at, evaluate = getattr(objective, "form", None), getattr(objective, "evaluate", None)
+    """The cheapest way to know the objective: transported gradients where they suffice, else evaluations."""
+    form_at = getattr(objective, "form", None)
     if form_at is not None:
         form: Quadratic = form_at(point)
         linear = [i for i, s in enumerate(symmetries) if s.linear or form.power == 1]
-        if len(linear) == len(symmetries) or evaluate is None or point.loss is None:
+        if len(linear) == len(symmetries) or point.loss is None:
             return Transported(form, symmetries, scalings, point, linear)
-    if evaluate is None:
-        raise TypeError(
-            "Teleport: an objective must have form(point) or evaluate(point, tensors); "
-            f"got {type(objective).__name__}; give it the second, a differentiable function of tensors by name."
-        )
     return Evaluated(objective, symmetries, scalings, point)
 
 
@@ -80,7 +72,7 @@ class Transported(_Ordered):
     .. math:: f(g) = \sum_p \lambda_p \lVert g \cdot x_p \rVert^2
     """
 
-    transported = True
+    free = True
 
     def __init__(
         self,
@@ -92,6 +84,7 @@ class Transported(_Ordered):
     ):
         super().__init__(symmetries, scalings, point)
         self.members, self._form = members, form
+        self.transported = form.power == -1 and not form.weights
         moving = {n for i in members for n in symmetries[i].parameters}
         self._moving = {n: widen(x.detach()) for n, x in form.tensors.items() if n in moving}
         self._here = dict(point.tensors) | (dict(form.tensors) if form.power == 1 else {})
@@ -132,7 +125,7 @@ class Transported(_Ordered):
 class Evaluated(_Ordered):
     """Any differentiable function of the parameters: one evaluation per value, and one more backward per slope."""
 
-    transported = False
+    free = transported = False
 
     def __init__(
         self, objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point
@@ -146,7 +139,7 @@ class Evaluated(_Ordered):
         """See `Orbit`."""
         there = self._moved(elements)
         with torch.enable_grad():  # an objective may differentiate the loss
-            return self._objective.evaluate(self._point, there).detach().double()  # type: ignore[attr-defined]
+            return self._objective.evaluate(self._point, there).detach().double()
 
     @torch.no_grad()
     def slopes(self, elements: Elements) -> tuple[Tensor, list[Tensor]]:
@@ -167,7 +160,7 @@ def differentiated(
     """An evaluated objective at some tensors, in float64, and its gradients with respect to those named."""
     leaves = {n: tensors[n].detach().clone().requires_grad_() for n in names}
     with torch.enable_grad():
-        value = objective.evaluate(point, tensors | leaves)  # type: ignore[attr-defined]
+        value = objective.evaluate(point, tensors | leaves)
         found: Sequence[Tensor | None] = [None] * len(leaves)
         if leaves and value.requires_grad:
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)

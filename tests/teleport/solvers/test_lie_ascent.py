@@ -172,15 +172,13 @@ def test_the_parameter_norm_is_carried_along_too():
     found = solve(LieAscent(5), Balance(), symmetries, point, 0.3)
     there = arrived(symmetries, point, found.elements)
     assert_close(found.after, sum(t.square().sum() for t in there.values()), rtol=1e-12, atol=0.0)
-    assert found.transported and found.after < found.before
+    assert not found.transported and found.after < found.before
 
 
 def test_a_loss_is_needed_only_where_something_is_evaluated():
     symmetries, point = scalings()
     blind = type(point)(point.tensors, point.gradients, point.rates)
     assert solve(LieAscent(2), GradientNorm(), symmetries, blind).after > 0
-    with pytest.raises(TypeError, match=r"must have form\(point\) or evaluate\(point, tensors\); got object"):
-        solve(LieAscent(2), object(), symmetries, blind)
     with pytest.raises(ValueError, match="must have a length; got radius inf and no rate"):
         solve(LieAscent(2), GradientNorm(), symmetries, blind, inf)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from isoloss.groups import Permutation, SignFlip
 from isoloss.symmetry import Symmetry
-from isoloss.teleport._orbit import Elements, Transported, orbit
+from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
@@ -65,8 +65,8 @@ class DiscreteSearch:
         landscape = orbit(objective, symmetries, scalings, point)
         best: Elements = [None] * len(symmetries)
         before = after = landscape.value(best)
-        if isinstance(landscape, Transported) or not symmetries:
-            return Solution(best, before, after, torch.zeros_like(before), transported=True, skipped=NOTHING)
+        if landscape.free or not symmetries:
+            return Solution(best, before, after, torch.zeros_like(before), skipped=NOTHING)
         sign = -1.0 if objective.lower else 1.0
         start: Elements = [_identity(s, point) for s in symmetries]
         few = prod(_order(s) for s in symmetries) <= self.trials

@@ -81,7 +81,6 @@ class LevelSetAscent:
         """Find new parameters on the level set; see `Solver.solve`.
 
         Raises:
-            TypeError: If the objective is neither a sum of squares nor to be evaluated.
             ValueError: If there is no loss, or steps have no length.
         """
         landscape = Landscape(objective, point, "LevelSetAscent")

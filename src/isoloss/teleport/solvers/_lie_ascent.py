@@ -71,8 +71,7 @@ class LieAscent:
         """Find elements; the radius bounds the length of the whole path. See `Solver.solve`.
 
         Raises:
-            TypeError: If the objective can neither be carried along nor evaluated.
-            ValueError: If it must be evaluated and there is no loss, or steps have no length.
+            ValueError: If the objective must be evaluated and there is no loss, or steps have no length.
         """
         landscape = orbit(objective, symmetries, scalings, point)
         chosen = [symmetries[i] for i in landscape.members]

@@ -77,7 +77,6 @@ class NullSpaceProjection:
         """Find new parameters; see `Solver.solve`.
 
         Raises:
-            TypeError: If the objective is neither a sum of squares nor to be evaluated.
             ValueError: If there is no loss, or steps have no length.
         """
         landscape = Landscape(objective, point, "NullSpaceProjection")

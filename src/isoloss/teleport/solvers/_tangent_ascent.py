@@ -57,7 +57,6 @@ class TangentAscent:
         """Find new parameters; the radius bounds the spectral norm of every T. See `Solver.solve`.
 
         Raises:
-            TypeError: If the objective cannot be evaluated.
             ValueError: If there is no loss, or steps have no length.
         """
         here = {n: t.detach() for n, t in point.tensors.items()}
