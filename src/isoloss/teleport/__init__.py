@@ -3,6 +3,8 @@
 from isoloss.teleport import curves, theory
 from isoloss.teleport._jump import Jump
 from isoloss.teleport._loss import Loss
+from isoloss.teleport._minibatches import averaged
+from isoloss.teleport._moved_inputs import MovedInputs
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, always, at, epochs, every, first
@@ -48,6 +50,7 @@ __all__ = [
     "LieAscent",
     "Loss",
     "Mahalanobis",
+    "MovedInputs",
     "NullSpaceProjection",
     "Objective",
     "Point",
@@ -65,6 +68,7 @@ __all__ = [
     "TransportedAscent",
     "always",
     "at",
+    "averaged",
     "curves",
     "epochs",
     "every",

@@ -1,7 +1,7 @@
 """The companion of an optimizer: between backward and step, a jump along the level set of the loss."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite, sqrt
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch.utils.hooks import RemovableHandle
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._displace import displacement
-from isoloss.teleport._jump import Jump
+from isoloss.teleport._jump import Jump, joined
 from isoloss.teleport._loss import Loss, LossClosure
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
+from isoloss.teleport._minibatches import on_minibatch
 from isoloss.teleport._move import Move
 from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
@@ -77,6 +78,9 @@ class Teleport:
         max_loss_change: Largest relative change of that loss, abs(after - before) / abs(before), on its minibatch,
             averaged over ranks. After every jump it is measured; beyond the bound everything is rolled back, bit
             for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only.
+        minibatches: For jumps found on other minibatches than the current one: called at every jump, returns a
+            closure per minibatch, each like `loss`. The jump is then made of one for each, one after another; the
+            gradients and state that wait to be used move along. `averaged(closures)` makes one of several.
         approximate: Use symmetries that hold only up to a norm's eps, too.
         generator: For solvers that draw random numbers; its state is saved with ours.
     """
@@ -96,6 +100,7 @@ class Teleport:
         measure: Closure | None = None,
         loss: LossClosure | None = None,
         max_loss_change: float | None = None,
+        minibatches: Callable[[], Iterable[LossClosure]] | None = None,
         approximate: bool = False,
         generator: torch.Generator | None = None,
     ):
@@ -111,6 +116,7 @@ class Teleport:
         self.measure = measure
         self.loss = loss
         self.max_loss_change = max_loss_change
+        self.minibatches = minibatches
         self.approximate = approximate
         self.generator = generator
         self.steps = self.jumps = 0
@@ -191,11 +197,25 @@ class Teleport:
         )
 
     def _jump(self) -> Jump:
+        if self.minibatches is None:
+            return self._jump_on(None)
+        jumps = [self._jump_on(minibatch) for minibatch in self.minibatches()]
+        if not jumps:
+            raise ValueError(
+                "Teleport: minibatches() must return at least one closure; got none; "
+                "an iterator is used up by one jump: make it anew at every call."
+            )
+        return joined(jumps)
+
+    def _jump_on(self, minibatch: LossClosure | None) -> Jump:
+        """Jump to what is best on one minibatch; None for the one whose gradients wait."""
         where = "Teleport.step"
         plan = self._plan()
         loss = None if self.loss is None else Loss(self.loss, self.symmetries.model)
-        point = plan.point(self.optimizer, where, loss)
-        if self.objective.needs_gradients and not point.gradients:
+        point = seen = plan.point(self.optimizer, where, loss)
+        if minibatch is not None:
+            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model), where)
+        if self.objective.needs_gradients and not seen.gradients:
             raise ValueError(
                 f"{where}: the objective {self.objective.name} needs gradients; got none; "
                 "call it between backward() and optimizer.step()."
@@ -203,10 +223,10 @@ class Teleport:
         moments = states(self.optimizer, {n: plan.tensors[n] for n in plan.groups}, self.policies, self.kinds)
         resetting = resets(self.optimizer, self.policies, self.kinds)
         solution = self.solver.solve(
-            self.objective, plan.symmetries, plan.scalings, point, self.radius, self.generator
+            self.objective, plan.symmetries, plan.scalings, seen, self.radius, self.generator
         )
-        solution = solution if loss is None else agreed(solution)
-        norms = self._gradient_norms(point, solution)
+        solution = solution if seen.loss is None else agreed(solution)
+        norms = self._gradient_norms(point, solution, known=seen is point)
         known = (solution.before, solution.after, solution.size, norms[0])
         before, after, size, first = torch.stack([x.to(known[0]) for x in known]).tolist()
         report: dict[str, Any] = {"step": self.steps, "objective": self.objective.name, "before": before}
@@ -258,9 +278,9 @@ class Teleport:
         refused = f"the loss went from {before:.6g} to {after:.6g}, by more than {self.max_loss_change:g} of it; undone"
         return {"loss_before": before, "loss_after": after}, None if kept else refused
 
-    def _gradient_norms(self, point: Point, solution: Solution) -> tuple[Tensor, Tensor | None]:
+    def _gradient_norms(self, point: Point, solution: Solution, known: bool) -> tuple[Tensor, Tensor | None]:
         """Squared gradient norm here, and after the jump if the solver has predicted just that."""
-        if solution.transported:
+        if solution.transported and known:
             return solution.before, solution.after
         return _norm(point.gradients), None
 
