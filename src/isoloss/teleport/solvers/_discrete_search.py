@@ -15,7 +15,7 @@ from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
-from isoloss.teleport.solvers._solver import CONSTANT, Solution
+from isoloss.teleport.solvers._solver import CONSTANT, SWITCHED_OFF, Solution
 
 NOTHING = (
     "permutations and signs do not change a sum of squares; choose an objective that tells neurons apart"
@@ -29,7 +29,7 @@ class DiscreteSearch:
     What improves the objective is kept. A sum of squares (gradient norm, parameter norm) is the
     same everywhere, as is anything else that treats all neurons alike: sums of squares are recognized, and cost
     nothing. What distinguishes neurons is for instance the distance to other weights, or an optimizer's state that
-    stays behind. Without size, so the radius does not bound it.
+    stays behind. They have no size, so no radius bounds them; 0 switches the search off.
 
     Attributes:
         trials: Evaluations, after the first one.
@@ -65,6 +65,8 @@ class DiscreteSearch:
         landscape = orbit(objective, symmetries, scalings, point)
         best: Elements = [None] * len(symmetries)
         before = after = landscape.value(best)
+        if not radius > 0.0:
+            return Solution(best, before, after, torch.zeros_like(before), skipped=SWITCHED_OFF)
         if landscape.free or not symmetries:
             return Solution(best, before, after, torch.zeros_like(before), skipped=NOTHING)
         sign = -1.0 if objective.lower else 1.0

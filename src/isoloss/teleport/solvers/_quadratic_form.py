@@ -13,7 +13,7 @@ from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import GradientNorm, Objective
-from isoloss.teleport.solvers._solver import Solution
+from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class QuadraticForm:
         radius: float,
         generator: torch.Generator | None = None,
     ) -> Solution:
-        """Find the point; see `Solver.solve`. The radius is not used.
+        """Find the point; see `Solver.solve`. The radius is not used, but 0 switches it off.
 
         Raises:
             TypeError: If the objective is not the gradient norm.
@@ -74,6 +74,8 @@ class QuadraticForm:
             )
         before = _squared(landscape.gradient(here)[1])
         skip = Solution([None] * len(symmetries), before, before, torch.zeros_like(before))
+        if not radius > 0.0:
+            return _skipped(skip, SWITCHED_OFF)
         loss, gradient, hessian = _derivatives(landscape, here, w)
         values, vectors = torch.linalg.eigh(hessian)
         # Flat directions have eigenvalues of rounding, and no part in the gradient of a quadratic loss.

@@ -13,7 +13,7 @@ from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
 from isoloss.teleport.solvers._lie_ascent import largest, moves_by_a_length
-from isoloss.teleport.solvers._solver import Solution
+from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,19 @@ class RandomTeleport:
         """
         check_finite(radius, type(self).__name__)
         landscape = orbit(objective, symmetries, scalings, point)
+        nothing: Elements = [None] * len(symmetries)
+        before = landscape.value(nothing)
+        if not radius > 0.0:
+            return Solution(nothing, before, before, torch.zeros_like(before), skipped=SWITCHED_OFF)
         elements = drawn(symmetries, landscape.members, radius, point, generator)
-        before = landscape.value([None] * len(symmetries))
-        size = before.new_tensor(radius if any(symmetries[i].group.dim for i in landscape.members) else 0.0)
-        return Solution(elements, before, landscape.value(elements), size, transported=landscape.transported)
+        smooth = any(symmetries[i].group.dim for i in landscape.members)
+        return Solution(
+            elements,
+            before,
+            landscape.value(elements),
+            before.new_tensor(radius if smooth else 0.0),
+            transported=landscape.transported,
+        )
 
 
 def drawn(

@@ -13,6 +13,7 @@ from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
 
 CONSTANT = "no direction that the solver may take changes the objective by more than rounding does"
+SWITCHED_OFF = "the radius is 0"
 
 
 @dataclass(frozen=True)
