@@ -129,6 +129,31 @@ def test_the_norm_bounds_the_singular_values_of_a_path(group):
 
 
 @every_group
+def test_the_steepest_element_attains_the_dual_norm(group):
+    """Of norm 1, in the algebra, and no other element of norm 1 has a larger inner product."""
+    a = algebra_element(group, (4,))
+    s = group.steepest(a)
+    laws.assert_near(group, group.project(s), s, operations=32)
+
+    def inner(b):
+        pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+        return sum((x * y).flatten(1).sum(1) for x, y in pairs)
+
+    if not is_continuous(group) and not isinstance(group, Product) or group.dim == 0:
+        assert all(not leaf.numel() or (leaf == 0).all() for leaf in tree_leaves(s))
+        return
+    assert (group.norm(s) - 1).abs().max() < 1e-12
+    for _ in range(20):
+        b = algebra_element(group, (4,))
+        if isinstance(group, Product):
+            continue  # the factors have norms of their own
+        length = group.norm(b).reshape(4, *(1,) * (b.dim() - 1))
+        assert (inner(b / length) <= inner(s) + 1e-12).all()
+    zero = tree_map(torch.zeros_like, a)
+    laws.assert_equal(group.steepest(zero), zero)
+
+
+@every_group
 def test_scale_zero_samples_the_identity(group):
     if is_continuous(group):
         laws.assert_equal(group.sample((2,), scale=0.0), group.identity((2,)))

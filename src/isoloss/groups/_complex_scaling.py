@@ -62,6 +62,12 @@ class ComplexScaling(Group):
         """Largest modulus of the complex numbers."""
         return torch.hypot(*a.unbind(-1)).amax(-1)
 
+    def steepest(self, a: Tensor) -> Tensor:
+        """Complex numbers of modulus one, in the direction of those given."""
+        size = torch.hypot(*a.unbind(-1)).unsqueeze(-1)
+        noise = self.n * torch.finfo(a.dtype).eps * size.amax(-2, keepdim=True)
+        return torch.where(size > noise, a / size, 0.0)
+
     def log(self, g: Tensor) -> Tensor:
         """Return log modulus and phase, the latter in [-pi, pi]."""
         self._check_contains("log", g)

@@ -77,6 +77,9 @@ class Product(Group):
     def project(self, a: tuple) -> tuple:
         return self._each("project", a)
 
+    def steepest(self, a: tuple) -> tuple:
+        return self._each("steepest", a)
+
     def norm(self, a: tuple) -> Tensor:
         return torch.stack(self._each("norm", a)).amax(0)
 

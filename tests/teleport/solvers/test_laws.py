@@ -37,6 +37,7 @@ from teleport.solvers.solving import arrived, point_of, solve
 KEEPS = {
     LieAscent(4): 1e-12,
     LieAscent(4, retraction="first-order"): 1e-12,
+    LieAscent(4, metric="spectral"): 1e-12,
     TangentAscent(4): 0.05,
     RandomTeleport(): 1e-12,
     RandomSearch(6): 1e-12,

@@ -9,7 +9,16 @@ from torch.testing import assert_close
 
 from isoloss.groups import Affine, GeneralLinear, Orthogonal, Permutation, PositiveScaling, Translation
 from isoloss.symmetry import Block, Slot, Symmetry
-from isoloss.teleport import SOLVERS, Balance, GradientNorm, LieAscent, TangentAscent, Teleport, always
+from isoloss.teleport import (
+    SOLVERS,
+    Balance,
+    GradientNorm,
+    LieAscent,
+    TangentAscent,
+    Teleport,
+    TransportedAscent,
+    always,
+)
 from networks import (
     Attention,
     Rotary,
@@ -204,10 +213,31 @@ def test_what_it_uses(group, used):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="steps must be positive, and retraction .*got 3 and 'cayley'"):
-        LieAscent(3, retraction="cayley")
-    with pytest.raises(ValueError, match="got 0 and"):
-        LieAscent(0)
+    for bad in ({"retraction": "cayley"}, {"metric": "max"}, {"steps": 0}):
+        with pytest.raises(
+            ValueError, match="steps must be positive, metric frobenius or spectral, retraction"
+        ):
+            LieAscent(**bad)
+
+
+@every_case
+def test_the_spectral_metric_gains_more_within_the_same_radius(build):
+    symmetries, point = build()
+    ends = [
+        solve(LieAscent(4, metric=m), Any(fourth_powers), symmetries, point, 0.1)
+        for m in ("frobenius", "spectral")
+    ]
+    assert ends[1].after > ends[0].after > ends[0].before
+    assert ends[1].size == pytest.approx(0.1)
+
+
+def test_one_spectral_step_on_scalings_is_the_corner_of_transported_ascent():
+    """To raise a posynomial by one step, signs of the slopes: the same corner of the cube, by another way."""
+    symmetries, point = scalings()
+    one = solve(LieAscent(1, metric="spectral"), GradientNorm(), symmetries, point, 0.05)
+    other = solve(TransportedAscent(), GradientNorm(), symmetries, point, 0.05)
+    assert_close(one.elements, other.elements, rtol=1e-12, atol=1e-12)
+    assert_close(one.after, other.after, rtol=1e-11, atol=0.0)
 
 
 def test_in_training_it_moves_everything_and_keeps_the_loss():

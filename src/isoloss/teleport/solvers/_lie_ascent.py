@@ -30,8 +30,10 @@ class LieAscent:
 
     Attributes:
         steps: Evaluations of the objective and its gradient, after the first one.
-        rate: The :math:`\eta` of the papers. None makes every step radius / steps long, in the direction of the
-            gradient: that needs no unit.
+        rate: The :math:`\eta` of the papers. None makes every step radius / steps long, which needs no unit.
+        metric: Which direction is steepest. "frobenius" is the gradient, as in the papers: the largest entry uses up
+            the radius, and all others move less. "spectral" is steepest in the norm that the radius bounds: all
+            singular directions move alike, by signs and polar factors, which gains more within the same radius.
         retraction: "exponential" is in the group for any T. "first-order" takes 1 + T (Cayley's transform for
             rotations), in the group for the small T that the radius allows: as exact, for less work.
 
@@ -44,15 +46,20 @@ class LieAscent:
 
     steps: int = 10
     rate: float | None = None
+    metric: Literal["frobenius", "spectral"] = "frobenius"
     retraction: Literal["exponential", "first-order"] = "exponential"
 
     along_symmetries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.retraction not in ("exponential", "first-order") or self.steps < 1:
+        options = self.metric in ("frobenius", "spectral") and self.retraction in (
+            "exponential",
+            "first-order",
+        )
+        if not options or self.steps < 1:
             raise ValueError(
-                "LieAscent: steps must be positive, and retraction 'exponential' or 'first-order'; "
-                f"got {self.steps} and {self.retraction!r}; the published 1 - T is in TangentAscent."
+                "LieAscent: steps must be positive, metric frobenius or spectral, retraction exponential or "
+                f"first-order; got {self.steps}, {self.metric!r}, {self.retraction!r}; 1 - T is in TangentAscent."
             )
 
     def uses(self, symmetry: Symmetry) -> bool:
@@ -83,9 +90,15 @@ class LieAscent:
                 new[i] = step if here is None else symmetry.group.compose(step, here)
             return new
 
+        def at(elements: Elements) -> tuple[Tensor, list[Tensor]]:
+            value, slopes = landscape.slopes(elements)
+            if self.metric == "spectral":
+                slopes = [s.group.steepest(m) for s, m in zip(chosen, slopes, strict=True)]
+            return value, slopes
+
         end = climb(
             list[Tensor | None]([None] * len(symmetries)),
-            landscape.slopes,
+            at,
             advance,
             lambda slopes: largest(chosen, slopes),
             steps=self.steps,
