@@ -17,8 +17,9 @@ class Seen:
     """Where a weight was used, as far as it is understood.
 
     Attributes:
-        rows: First and last (exclusive) of the rows that took part, with the Gram matrix (float64) of the vectors
-            that they were multiplied with.
+        rows: First and last (exclusive) of the rows that took part, with the vectors that they were multiplied
+            with in rows (float64): so many as there are, or if that is more than they have entries, the triangular
+            factor of their Gram matrix instead.
         otherwise: An op that used the weight in some other way, if there was one.
     """
 
@@ -26,13 +27,13 @@ class Seen:
     otherwise: str | None = None
 
     def parts(self) -> list[tuple[int, int, Tensor]]:
-        """Disjoint ranges of rows, each with the Gram matrix of all that it was multiplied with."""
+        """Disjoint ranges of rows, each with all that it was multiplied with; vectors of the same Gram matrix."""
         cuts = sorted({end for low, high, _ in self.rows for end in (low, high)})
         found = []
         for low, high in zip(cuts, cuts[1:], strict=False):
-            grams = [gram for a, b, gram in self.rows if a <= low and high <= b]
-            if grams:
-                found.append((low, high, torch.stack(grams).sum(0)))
+            vectors = [x for a, b, x in self.rows if a <= low and high <= b]
+            if vectors:
+                found.append((low, high, _fewer(torch.cat(vectors))))
         return found
 
 
@@ -93,7 +94,7 @@ class _Recorder(TorchDispatchMode):
         first, rest = divmod(int(rows.storage_offset() - weight.storage_offset()), width)
         if rest or rows.shape[1] != width or rows.stride() != (width, 1):
             return None
-        self.seen[name].rows.append((first, first + rows.shape[0], _gram(x)))
+        self.seen[name].rows.append((first, first + rows.shape[0], _fewer(x)))
         return name
 
     def _convolution(self, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
@@ -102,11 +103,11 @@ class _Recorder(TorchDispatchMode):
             return None
         height = weight.shape[0] // groups
         for k, part in enumerate(x.chunk(groups, 1)):
-            grams = [
-                _gram(_patches(some, weight.shape[2:], stride, padding, dilation))
-                for some in _few(part, weight)
-            ]
-            self.seen[name].rows.append((k * height, (k + 1) * height, torch.stack(grams).sum(0)))
+            found = x.new_zeros(0, prod(weight.shape[1:]), dtype=torch.float64)
+            for some in _few(part, weight):
+                patches = _patches(some, weight.shape[2:], stride, padding, dilation)
+                found = _fewer(torch.cat([found, _fewer(patches)]))
+            self.seen[name].rows.append((k * height, (k + 1) * height, found))
         return name
 
 
@@ -128,6 +129,7 @@ def _few(x: Tensor, weight: Tensor, entries: int = 2**22) -> Sequence[Tensor]:
     return x.split(max(1, entries // max(1, each)))
 
 
-def _gram(x: Tensor) -> Tensor:
+def _fewer(x: Tensor) -> Tensor:
+    """Vectors of the same span and Gram matrix, no more of them than they have entries."""
     x = x.detach().double()
-    return x.mT @ x
+    return x if len(x) <= x.shape[1] else torch.linalg.qr(x, mode="r").R

@@ -17,6 +17,8 @@ from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
+Place = tuple[Vector, Vector]  # parameters, and the gradient of the loss there
+
 
 @dataclass(frozen=True)
 class LevelSetAscent:
@@ -39,8 +41,8 @@ class LevelSetAscent:
     :math:`\lVert w' - w \rVert \le r \lVert w \rVert`.
 
     Attributes:
-        steps: Evaluations of the objective's gradient, after the first one; each step also takes a gradient of the
-            loss per correction, and two more.
+        steps: Evaluations of the objective's gradient, after the first one; each step also takes one gradient of
+            the loss, and one more per correction.
         rate: The :math:`\rho` above; None makes every step as long as the radius / steps allows.
         corrections: Newton steps back to the level set, at most, after every step.
         tolerance: Relative change of the loss that may remain.
@@ -85,23 +87,24 @@ class LevelSetAscent:
         """
         landscape = Landscape(objective, point, "LevelSetAscent")
         here = landscape.here
-        level, noise = landscape.gradient(here)[0], rounding(point)
+        level, start = landscape.gradient(here)
+        noise = rounding(point)
         unit = norm(here) or 1.0
 
-        def tangent(w: Vector) -> tuple[Tensor, Vector]:
+        def tangent(place: Place) -> tuple[Tensor, Vector]:
+            w, gradient = place
             value, slope = landscape.slope(w)
-            gradient = landscape.gradient(w)[1]
             square = dot(gradient, gradient)
             found = plus(slope, -dot(slope, gradient) / square, gradient) if square > 0.0 else slope
             # What the loss itself would give is rounding, and has no direction.
             return value, found if norm(found) > noise * norm(slope) else plus(found, -1.0, found)
 
-        def step(w: Vector, slope: Vector, multiple: float) -> Vector | None:
-            new = self._restored(landscape, plus(w, multiple, slope), level)
-            return None if new is None or norm(plus(new, -1.0, here)) > radius * unit else new
+        def step(place: Place, slope: Vector, multiple: float) -> Place | None:
+            new = self._restored(landscape, plus(place[0], multiple, slope), level)
+            return None if new is None or norm(plus(new[0], -1.0, here)) > radius * unit else new
 
         end = climb(
-            here,
+            (here, start),
             tangent,
             step,
             lambda slope: norm(slope) / unit,
@@ -111,17 +114,18 @@ class LevelSetAscent:
             lower=objective.lower,
             noise=noise,
         )
+        w = end.state[0]
         return Solution(
             [None] * len(symmetries),
             end.before,
             end.after,
-            end.before.new_tensor(norm(plus(end.state, -1.0, here)) / unit),
-            displaced=end.state if end.moved else None,
+            end.before.new_tensor(norm(plus(w, -1.0, here)) / unit),
+            displaced=w if end.moved else None,
             skipped=None if end.moved else CONSTANT,
         )
 
-    def _restored(self, landscape: Landscape, w: Vector, level: Tensor) -> Vector | None:
-        """The point of the level set that Newton steps along the gradient lead to, if they lead there."""
+    def _restored(self, landscape: Landscape, w: Vector, level: Tensor) -> Place | None:
+        """The point of the level set that Newton steps along the gradient lead to, if they do, and the gradient."""
         size = abs(float(level))
         bound = self.tolerance * size if self.tolerance < inf else inf
         near = 1e-3 * min(self.tolerance, 1e-3) * size
@@ -129,6 +133,6 @@ class LevelSetAscent:
             loss, gradient = landscape.gradient(w)
             excess, square = float(loss - level), dot(gradient, gradient)
             if abs(excess) <= near or left == 0 or not square > 0.0:
-                return w if abs(excess) <= bound else None
+                return (w, gradient) if abs(excess) <= bound else None
             w = plus(w, -excess / square, gradient)
         return None

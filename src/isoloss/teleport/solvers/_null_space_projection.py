@@ -1,8 +1,7 @@
 """Ascent where the network does not notice: weights move within the null space of their inputs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from math import prod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -40,7 +39,7 @@ class NullSpaceProjection:
         steps: Evaluations of the objective's gradient, after the first one.
         rate: The :math:`\eta` above; None makes every step radius / steps long.
         tolerance: Singular values of X below this, relative to the largest, count as zero. Inputs are then kept to
-            that accuracy; they are gathered in Gram matrices in float64, which resolve 1e-7.
+            that accuracy.
 
     References:
         Wu, Dong, Aloui and Tarokh (2025), Teleportation With Null Space Gradient Projection, arXiv:2502.11362.
@@ -114,22 +113,22 @@ class NullSpace:
     """The directions that the inputs of a weight do not see.
 
     Attributes:
-        parts: First and last (exclusive) row, and an orthonormal basis of the null space in columns (float64).
-        dim: Number of free directions of the weight.
+        parts: First and last (exclusive) row, and an orthonormal basis of the span of their inputs, in rows (float64).
     """
 
-    parts: list[tuple[int, int, Tensor]] = field(default_factory=list)
+    parts: list[tuple[int, int, Tensor]]
 
     @property
     def dim(self) -> int:
-        """Sum over the rows."""
-        return sum((high - low) * basis.shape[1] for low, high, basis in self.parts)
+        """Number of free directions of the weight, over all its rows."""
+        return sum((high - low) * (basis.shape[1] - basis.shape[0]) for low, high, basis in self.parts)
 
     def projected(self, gradient: Tensor) -> Tensor:
         """The part of a gradient within it."""
         rows, found = gradient.flatten(1), torch.zeros_like(gradient).flatten(1)
         for low, high, basis in self.parts:
-            found[low:high] = (rows[low:high].double() @ basis @ basis.mT).to(rows)
+            some = rows[low:high].double()
+            found[low:high] = (some - some @ basis.mT @ basis).to(rows)
         return found.view(gradient.shape)
 
 
@@ -149,16 +148,14 @@ def null_spaces(point: Point, tolerance: float) -> dict[str, NullSpace]:
     rest = {n: t.detach() for n, t in point.tensors.items() if n not in own}
     with torch.enable_grad():
         seen = layer_inputs(lambda: loss(rest | own), {n: t for n, t in own.items() if t.dim() > 1})
-    found = {n: _null_space(own[n], uses, tolerance) for n, uses in seen.items() if uses.otherwise is None}
+    found = {n: _null_space(uses, tolerance) for n, uses in seen.items() if uses.otherwise is None}
     return {n: space for n, space in found.items() if space.dim}
 
 
-def _null_space(weight: Tensor, seen: Seen, tolerance: float) -> NullSpace:
+def _null_space(seen: Seen, tolerance: float) -> NullSpace:
     parts = []
-    for low, high, gram in seen.parts():
-        values, vectors = torch.linalg.eigh(gram)
-        resolved = max(tolerance, (prod(weight.shape[1:]) * torch.finfo(torch.float64).eps) ** 0.5)
-        basis = vectors[:, values <= resolved**2 * values[-1].clamp_min(0.0)]
-        if basis.shape[1]:
-            parts.append((low, high, basis))
+    for low, high, x in seen.parts():
+        _, values, vectors = torch.linalg.svd(x, full_matrices=False)
+        cut = max(tolerance, max(x.shape) * torch.finfo(x.dtype).eps) * values.amax() if len(values) else 0.0
+        parts.append((low, high, vectors[values > cut]))
     return NullSpace(parts)
