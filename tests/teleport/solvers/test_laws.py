@@ -145,6 +145,22 @@ def test_in_training_gradients_follow_and_the_report_is_true(solver):
         assert jump.loss_after == pytest.approx(jump.loss_before, rel=KEEPS[solver])
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("solver", [*KEEPS, QuadraticForm()], ids=repr)
+def test_training_that_has_diverged_is_reported_and_left_alone(solver, bad):
+    model, symmetries, _ = network()
+    x, y = torch.randn(5, 8).double(), torch.randn(5, 3).double()
+    optimizer = SGD(model.parameters(), lr=0.05)
+    with torch.no_grad():
+        model[1].weight[2, 3] = bad
+    backward(model, x, y)
+    before = snapshot(model, optimizer)
+    options = {"loss": lambda: mse_loss(model(x), y), "generator": torch.Generator().manual_seed(0)}
+    jump = Teleport(optimizer, symmetries, GradientNorm(), always, 0.1, solver, **options).step()
+    assert "not finite" in jump.skipped
+    assert_close(snapshot(model, optimizer), before, rtol=0.0, atol=0.0, equal_nan=True)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @every_solver
 def test_narrow_dtypes_keep_theirs_and_stay_finite(solver, dtype):

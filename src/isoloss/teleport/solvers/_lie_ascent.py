@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import ClassVar, Literal
 
 import torch
@@ -92,7 +93,7 @@ class LieAscent:
 
         def at(elements: Elements) -> tuple[Tensor, list[Tensor]]:
             value, slopes = landscape.slopes(elements)
-            if self.metric == "spectral":
+            if self.metric == "spectral" and finite(slopes):
                 slopes = [s.group.steepest(m) for s, m in zip(chosen, slopes, strict=True)]
             return value, slopes
 
@@ -130,7 +131,14 @@ def moves_by_a_length(symmetry: Symmetry) -> bool:
     return symmetry.group.dim > 0 and not isinstance(symmetry.group, Translation | Affine)
 
 
+def finite(tensors: Sequence[Tensor]) -> bool:
+    """Are all entries finite? Singular values are not to be had otherwise."""
+    return all(bool(t.isfinite().all()) for t in tensors)
+
+
 def largest(symmetries: Sequence[Symmetry], algebra: Sequence[Tensor]) -> float:
-    """Largest spectral norm among algebra elements, one per symmetry."""
+    """Largest spectral norm among algebra elements, one per symmetry; nan if one is not finite."""
+    if not finite(algebra):
+        return nan
     norms = [s.group.norm(a).amax() for s, a in zip(symmetries, algebra, strict=True) if a.numel()]
     return torch.stack([n.double().cpu() for n in norms]).amax().item() if norms else 0.0

@@ -155,6 +155,8 @@ def null_spaces(point: Point, tolerance: float) -> dict[str, NullSpace]:
 def _null_space(seen: Seen, tolerance: float) -> NullSpace:
     parts = []
     for low, high, x in seen.parts():
+        if not x.isfinite().all():  # training has diverged; the objective says so, too
+            return NullSpace([])
         _, values, vectors = torch.linalg.svd(x, full_matrices=False)
         cut = max(tolerance, max(x.shape) * torch.finfo(x.dtype).eps) * values.amax() if len(values) else 0.0
         parts.append((low, high, vectors[values > cut]))

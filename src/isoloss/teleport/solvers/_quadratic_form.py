@@ -77,6 +77,8 @@ class QuadraticForm:
         if not radius > 0.0:
             return _skipped(skip, SWITCHED_OFF)
         loss, gradient, hessian = _derivatives(landscape, here, w)
+        if not hessian.isfinite().all():
+            return _skipped(skip, "the Hessian is not finite")
         values, vectors = torch.linalg.eigh(hessian)
         # Flat directions have eigenvalues of rounding, and no part in the gradient of a quadratic loss.
         noise = len(w) * rounding(point) * values.abs().amax()
