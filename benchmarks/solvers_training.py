@@ -5,7 +5,8 @@
 
 A 64-64-64-10 LeakyReLU network, batches of 100, 240 steps, teleports at steps 20, 40, 60 and 80 to raise the gradient
 norm; training loss on all 1500 training examples at the end, mean over seeds. The last column is the best over learning
-rates, with the standard deviation over seeds, and is what counts: at a fixed rate a teleport that raises the gradient is a higher learning rate.
+rates, with the standard deviation over seeds, and is what counts: at a fixed rate a teleport that raises the gradient
+is a higher learning rate.
 """
 
 import argparse

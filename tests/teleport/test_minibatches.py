@@ -146,6 +146,8 @@ def test_an_iterator_that_is_used_up_is_refused():
     with pytest.raises(ValueError, match=r"minibatches\(\) must return at least one closure; got none"):
         teleport.step()
     same(snapshot(model, optimizer), before)
+    with pytest.raises(ValueError, match="minibatches must be callable.*; got list; give lambda"):
+        Teleport(optimizer, mlp_symmetries(model), minibatches=closures)
     with pytest.raises(ValueError, match="averaged: needs a closure at least; got none"):
         averaged([])
 

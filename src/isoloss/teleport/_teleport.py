@@ -334,6 +334,11 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
+        if self.minibatches is not None and not callable(self.minibatches):
+            raise ValueError(
+                f"Teleport: minibatches must be callable, for every jump asks for them anew; "
+                f"got {type(self.minibatches).__name__}; give lambda: [closure, ...]."
+            )
         if self.max_loss_change is not None and (self.loss is None or not self.max_loss_change >= 0.0):
             raise ValueError(
                 "Teleport: max_loss_change must not be negative, and needs the loss; "

@@ -1,5 +1,7 @@
 """Lemma 4.5.6: the best point of an ellipsoid."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -75,6 +77,9 @@ def test_it_says_what_it_needs():
     _, point = ellipsoid()
     with pytest.raises(TypeError, match=r"must be GradientNorm\(\).*; got Balance"):
         solve(QuadraticForm(), Balance(), [], point)
+    two = replace(point, rates={"w": 0.1, "v": 0.2})
+    with pytest.raises(ValueError, match=r"must have one learning rate.*; got relative rates \[0.5, 1.0\]"):
+        solve(QuadraticForm(), GradientNorm(), [], two)
     with pytest.raises(ValueError, match="at most 5 parameters is formed; got 6"):
         solve(QuadraticForm(5), GradientNorm(), [], point)
 

@@ -57,12 +57,17 @@ class QuadraticForm:
 
         Raises:
             TypeError: If the objective is not the gradient norm.
-            ValueError: If there is no loss, or there are too many parameters.
+            ValueError: If there is no loss, or there are too many parameters, or several learning rates.
         """
         if not isinstance(objective, GradientNorm):
             raise TypeError(
                 f"QuadraticForm: the objective must be GradientNorm(), for which there is a closed form; "
                 f"got {type(objective).__name__}; choose another solver."
+            )
+        if weights := objective.form(point).weights:
+            raise ValueError(
+                f"QuadraticForm: all parameters must have one learning rate, for the norm has no weights; got relative "
+                f"rates {sorted(set(weights.values()))}; choose LevelSetAscent."
             )
         landscape = Landscape(objective, point, "QuadraticForm")
         here = landscape.here
