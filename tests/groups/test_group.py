@@ -83,6 +83,77 @@ def test_basis_spans_the_algebra(group):
 
 
 @every_group
+def test_retraction_agrees_with_exp_to_first_order_and_stays_in_the_group(group):
+    """Half the length, a quarter of the distance: C h^2 and no C h; 3 leaves room for the next order."""
+    a = algebra_element(group, (4,), scale=0.1)
+    assert group.contains(group.retract(a))
+    distances = []
+    for h in (1e-2, 5e-3):
+        small = tree_map(lambda x, h=h: h * x, a)
+        pairs = zip(tree_leaves(group.retract(small)), tree_leaves(group.exp(small)), strict=True)
+        distances.append(max([(r - e).abs().max().item() for r, e in pairs if r.numel()], default=0.0))
+    assert distances[0] <= 1e-4 and distances[1] <= distances[0] / 3 + 1e-15
+
+
+@every_group
+def test_projection_is_the_nearest_algebra_element(group):
+    """It keeps the algebra, and what it takes away is orthogonal to every basis element."""
+    inside = algebra_element(group, (4,))
+    laws.assert_near(group, group.project(inside), inside, operations=4)
+    array = tree_map(torch.randn_like, inside)
+    removed = tree_map(lambda x, y: x - y, array, group.project(array))
+    for basis in zip(
+        *(leaf.flatten(1).unbind(0) for leaf in tree_leaves(group.basis(dtype=torch.float64))), strict=True
+    ):
+        inner = sum((r.flatten(1) @ b) for r, b in zip(tree_leaves(removed), basis, strict=True))
+        assert inner.abs().max() < 1e-13  # inner products of at most 16 numbers of size 1
+    laws.assert_near(group, group.project(group.project(array)), group.project(array), operations=4)
+
+
+@every_group
+def test_the_norm_bounds_the_singular_values_of_a_path(group):
+    if isinstance(group, Affine | Translation | Product):
+        pytest.skip("the norm of a translation has a unit")
+    steps = [algebra_element(group, (3,), scale=0.2) for _ in range(3)]
+    length = sum(group.norm(a) for a in steps)
+    assert length.shape == (3,)
+    g = group.compose(group.exp(steps[0]), group.compose(group.exp(steps[1]), group.exp(steps[2])))
+    if not is_continuous(group):
+        assert (length == 0).all()
+    elif g.dim() == 3 and group.algebra_shape == (group.n, group.n):
+        values = torch.linalg.svdvals(g).log().abs().amax(-1)
+        assert (values <= length + 1e-12).all() and values.max() >= 0
+        assert (group.norm(steps[0]) - torch.linalg.svdvals(steps[0])[..., 0]).abs().max() < 1e-12
+    else:
+        assert (group.log(g).abs().amax((-1,) if g.dim() == 2 else (-1, -2)) <= length + 1e-12).all()
+
+
+@every_group
+def test_the_steepest_element_attains_the_dual_norm(group):
+    """Of norm 1, in the algebra, and no other element of norm 1 has a larger inner product."""
+    a = algebra_element(group, (4,))
+    s = group.steepest(a)
+    laws.assert_near(group, group.project(s), s, operations=32)
+
+    def inner(b):
+        pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
+        return sum((x * y).flatten(1).sum(1) for x, y in pairs)
+
+    if not is_continuous(group) and not isinstance(group, Product) or group.dim == 0:
+        assert all(not leaf.numel() or (leaf == 0).all() for leaf in tree_leaves(s))
+        return
+    assert (group.norm(s) - 1).abs().max() < 1e-12
+    for _ in range(20):
+        b = algebra_element(group, (4,))
+        if isinstance(group, Product):
+            continue  # the factors have norms of their own
+        length = group.norm(b).reshape(4, *(1,) * (b.dim() - 1))
+        assert (inner(b / length) <= inner(s) + 1e-12).all()
+    zero = tree_map(torch.zeros_like, a)
+    laws.assert_equal(group.steepest(zero), zero)
+
+
+@every_group
 def test_scale_zero_samples_the_identity(group):
     if is_continuous(group):
         laws.assert_equal(group.sample((2,), scale=0.0), group.identity((2,)))

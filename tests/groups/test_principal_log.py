@@ -24,7 +24,7 @@ def rounding(a: torch.Tensor) -> float:
     return float(64 * n**1.5 * eps * (1 + torch.linalg.norm(torch.linalg.inv(derivative), 2) * g.norm()))
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 12])
+@pytest.mark.parametrize("n", [1, 2, 5, 7, 12])
 @pytest.mark.parametrize("scale", [0.01, 0.5, 1.0])
 def test_agrees_with_the_schur_method(n, scale):
     group = GeneralLinear(n)

@@ -211,6 +211,42 @@ def test_generator_is_derivative_of_act(build):
 
 
 @continuous
+def test_moment_is_the_adjoint_of_the_generator(build):
+    """<moment(y), a> == <y, generator(a)> for every a, and it lies in the algebra."""
+    c = build()
+    y = {n: torch.randn_like(c.tensors[n]) for n in c.symmetry.parameters}
+    moment, a = c.symmetry.moment(y, c.tensors), algebra(c.symmetry)
+    slope = sum((y[n] * v).sum() for n, v in c.symmetry.generator(a, c.tensors).items())
+    size = sum((y[n] * v).abs().sum() for n, v in c.symmetry.generator(a, c.tensors).items())
+    # Sums in another order: C eps of what is summed, C the 64 terms that an entry has at most.
+    assert_close((moment * a).sum(), slope, rtol=0.0, atol=64 * torch.finfo(torch.float64).eps * size.item())
+    assert_close(c.symmetry.group.project(moment), moment, rtol=1e-14, atol=1e-14)
+    assert moment.abs().max() > 0
+
+
+@continuous
+def test_the_moment_of_the_loss_is_zero(build):
+    """What is constant on orbits has no slope along them (negative control of the law above)."""
+    c = build()
+    leaves = {n: t.clone().requires_grad_() for n, t in c.tensors.items()}
+    value = c.network(leaves).sin().sum()
+    names = [n for n in leaves if n in c.symmetry.parameters]
+    found = torch.autograd.grad(value, [leaves[n] for n in names], allow_unused=True)
+    y = {n: g for n, g in zip(names, found, strict=True) if g is not None}
+    sizes = [c.symmetry.moment({n: g}, c.tensors).abs().max() for n, g in y.items()]
+    sizes += [g.abs().max() for g in y.values()]  # a bias that shifts alone has no part that others cancel
+    assert c.symmetry.moment(y, c.tensors).abs().max() <= 1e-12 * max(sizes)
+
+
+def test_absent_gradients_have_no_part_in_the_moment():
+    tensors = two_layers()
+    symmetry = hidden(tensors, PositiveScaling(5))
+    y = {"w1": torch.randn_like(tensors["w1"])}
+    assert_close(symmetry.moment(y, tensors), (y["w1"] * tensors["w1"]).sum(1))
+    assert symmetry.moment({}, tensors).abs().max() == 0
+
+
+@continuous
 def test_act_backpropagates_to_the_element(build):
     """<y, act(exp(t a))> has the derivative <y, generator(a)> at t = 0, by reverse differentiation."""
     c = build()

@@ -9,7 +9,16 @@ from torch.optim import SGD
 from torch.utils._pytree import tree_leaves, tree_map
 
 from isoloss import find
-from isoloss.teleport import Balance, GradientNorm, Teleport, always
+from isoloss.teleport import (
+    Balance,
+    Custom,
+    GradientNorm,
+    LieAscent,
+    NullSpaceProjection,
+    RandomTeleport,
+    Teleport,
+    always,
+)
 from zoo import ZOO
 
 # Every fourth network: the zoo lists variants of one architecture side by side.
@@ -68,3 +77,58 @@ def test_jumps_are_exact_on_what_find_finds(name):
             assert jump.after <= jump.before * (1 + 1e-12)
         else:
             assert jump.after >= jump.before * (1 - 1e-12)
+
+
+def run(model, inputs, weights) -> Tensor:
+    """A loss without a backward pass: fixed random functionals of the outputs."""
+    outputs = (
+        model(**inputs)
+        if isinstance(inputs, dict)
+        else model(*inputs)
+        if isinstance(inputs, tuple)
+        else model(inputs)
+    )
+    outputs = [t.double() for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.is_floating_point()]
+    if not weights:
+        weights += [torch.randn_like(t) for t in outputs]
+    return torch.stack([(t * w).sum() for t, w in zip(outputs, weights, strict=True)]).sum()
+
+
+@pytest.mark.parametrize("name", NAMES[::2])
+def test_solvers_that_evaluate_are_exact_on_what_find_finds(name):
+    """An objective that no symmetry but permutations and signs keeps: it improves, and the outputs stay."""
+    model, inputs = ZOO[name].build()
+    symmetries = find(model, inputs)
+    model, inputs = model.double(), double(inputs)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        pytest.skip("nothing to train")
+    objective = Custom(
+        lambda _, w: torch.stack([(w[n] + 0.1).pow(4).sum() for n in trained]).sum(), lower=True
+    )
+    weights: list[Tensor] = []
+    before, moved = run(model, inputs, weights).detach(), 0
+    for solver in (
+        LieAscent(2),
+        LieAscent(2, retraction="first-order"),
+        RandomTeleport(),
+        NullSpaceProjection(2),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing to move, or frozen: that is tested elsewhere
+            teleport = Teleport(
+                SGD(trained.values(), lr=0.1),
+                symmetries,
+                objective,
+                always,
+                0.1,
+                solver,
+                loss=lambda: run(model, inputs, weights),
+                generator=torch.Generator().manual_seed(0),
+            )
+        jump = teleport.step()
+        torch.testing.assert_close(run(model, inputs, weights).detach(), before, rtol=1e-8, atol=1e-8)
+        if jump.skipped is None:
+            moved += 1
+            assert jump.after < jump.before or isinstance(solver, RandomTeleport)
+    assert moved or not any(s.dim for s in symmetries) or all(not LieAscent().uses(s) for s in symmetries)

@@ -53,6 +53,10 @@ class Affine(Group):
     def exp(self, a: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(self._square(widen(a), corner=0))[..., :-1, :].to(a.dtype)
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return 1 + a, which is invertible while the spectral norm of the linear part is below 1."""
+        return self.identity(dtype=a.dtype, device=a.device) + a
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         return principal_log(self._square(g, corner=1), where=f"{self.name}.log")[..., :-1, :]

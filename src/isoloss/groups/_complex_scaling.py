@@ -54,6 +54,20 @@ class ComplexScaling(Group):
         rho, phi = a.unbind(-1)
         return torch.stack([rho.exp() * phi.cos(), rho.exp() * phi.sin()], -1)
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return 1 + a, a complex number with log modulus and phase as real and imaginary part."""
+        return self.identity(dtype=a.dtype, device=a.device) + a
+
+    def norm(self, a: Tensor) -> Tensor:
+        """Largest modulus of the complex numbers."""
+        return torch.hypot(*a.unbind(-1)).amax(-1)
+
+    def steepest(self, a: Tensor) -> Tensor:
+        """Complex numbers of modulus one, in the direction of those given."""
+        size = torch.hypot(*a.unbind(-1)).unsqueeze(-1)
+        noise = self.n * torch.finfo(a.dtype).eps * size.amax(-2, keepdim=True)
+        return torch.where(size > noise, a / size, 0.0)
+
     def log(self, g: Tensor) -> Tensor:
         """Return log modulus and phase, the latter in [-pi, pi]."""
         self._check_contains("log", g)

@@ -54,6 +54,10 @@ class GeneralLinear(Group):
     def exp(self, a: Tensor) -> Tensor:
         return torch.linalg.matrix_exp(widen(a)).to(a.dtype)
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return 1 + a, which is invertible while the spectral norm of a is below 1."""
+        return self.identity(dtype=a.dtype, device=a.device) + a
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         return principal_log(g, where=f"{self.name}.log")

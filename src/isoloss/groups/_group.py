@@ -95,6 +95,45 @@ class Group(ABC):
             ValueError: If g is no element, or lies outside the image of ``exp``.
         """
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return an element that agrees with ``exp(a)`` to first order in a, for less work; a must be small.
+
+        Elements that depend on a to first order, :math:`1 + a`, are what the published algorithms use; where they
+        are none of the group, another retraction stands in.
+
+        References:
+            Dissertation, Algorithm 2 and section 4.6.
+        """
+        return self.exp(a)
+
+    def project(self, a: Tensor) -> Tensor:
+        """Return the algebra element nearest to an array of ``algebra_shape``, in the Frobenius norm."""
+        return a.clone()
+
+    def norm(self, a: Tensor) -> Tensor:
+        """Spectral norm of algebra elements, shape ``(*batch,)``; of numbers one by one, their largest modulus.
+
+        It is subadditive along a path: the singular values of exp(a_1) ... exp(a_k) lie within exp(+-sum of norms).
+        """
+        if 0 in a.shape:
+            return a.new_zeros(a.shape[: a.dim() - len(self.algebra_shape)])
+        return (
+            a.abs().amax(-1) if len(self.algebra_shape) == 1 else torch.linalg.matrix_norm(widen(a), 2).to(a)
+        )
+
+    def steepest(self, a: Tensor) -> Tensor:
+        r"""The element s of the algebra of norm 1 with the largest inner product with a: the dual norm is attained.
+
+        For numbers one by one their signs, for matrices the polar factor :math:`U V^T`. Directions in which a is
+        rounding, below :math:`n \epsilon` of the largest, stay zero. The rows of a batch are alike in this.
+        """
+        if 0 in a.shape:
+            return a.clone()
+        if len(self.algebra_shape) == 1:
+            return torch.where(_above_rounding(a, (-1,)), a.sign(), 0.0)
+        u, s, v = torch.linalg.svd(widen(a), full_matrices=False)
+        return ((u * _above_rounding(s, (-1,)).to(u).unsqueeze(-2)) @ v).to(a)
+
     def sample(
         self,
         batch: tuple[int, ...] = (),
@@ -241,6 +280,12 @@ def spread(g: Tensor, x: Tensor) -> Tensor:
 def widen(x: Tensor) -> Tensor:
     """Cast half precision to float32, where torch has linear solves and exponentials; keep all else."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def _above_rounding(a: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """Which entries are more than rounding of the largest along the dimensions."""
+    size = a.abs()
+    return size > a.shape[-1] * torch.finfo(a.dtype).eps * size.amax(dims, keepdim=True)
 
 
 def is_real(g: Tensor, shape: tuple[int, ...]) -> bool:

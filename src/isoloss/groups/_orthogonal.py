@@ -61,6 +61,19 @@ class Orthogonal(Group):
         # One Newton step for the polar factor: it squares the distance to O(n), which grows like |a| eps.
         return (g @ (3 * self.identity(dtype=g.dtype, device=g.device) - g.mT @ g) / 2).to(a.dtype)
 
+    def retract(self, a: Tensor) -> Tensor:
+        r"""Return the Cayley transform :math:`(1 - a/2)^{-1} (1 + a/2)`, for 1 + a is no rotation."""
+        eye = self.identity(dtype=widen(a).dtype, device=a.device)
+        return torch.linalg.solve(eye - widen(a) / 2, eye + widen(a) / 2).to(a.dtype)
+
+    def project(self, a: Tensor) -> Tensor:
+        """Return the antisymmetric part, with rows and columns that sum to zero if the ones are fixed."""
+        a = (a - a.mT) / 2
+        if self.fixes_ones:
+            a = a - a.mean(-1, keepdim=True)
+            a = a - a.mean(-2, keepdim=True)
+        return a
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         determinants = torch.linalg.det(widen(g))
@@ -96,12 +109,7 @@ class Orthogonal(Group):
         return (wedge - wedge.mT).to(device or torch.get_default_device(), dtype or torch.get_default_dtype())
 
     def _draw(self, batch: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-        a = normal((*batch, self.n, self.n), generator)
-        a = (a - a.mT) / sqrt(2)
-        if self.fixes_ones:  # project from both sides: rows and columns then sum to zero
-            a = a - a.mean(-1, keepdim=True)
-            a = a - a.mean(-2, keepdim=True)
-        return a
+        return sqrt(2) * self.project(normal((*batch, self.n, self.n), generator))
 
     def _act(self, g: Tensor, x: Tensor, charge: Charge) -> Tensor:
         self._check_unit_charge(charge)

@@ -48,6 +48,10 @@ class PositiveScaling(Group):
     def exp(self, a: Tensor) -> Tensor:
         return a.exp()
 
+    def retract(self, a: Tensor) -> Tensor:
+        """Return 1 + a, which is positive while no entry of a is -1 or less."""
+        return 1 + a
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         return g.log()

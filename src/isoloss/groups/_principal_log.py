@@ -72,4 +72,6 @@ def _pade_log(y: Tensor, order: int = 7) -> Tensor:
     k = torch.arange(1, order, dtype=y.dtype, device=y.device)
     nodes, vectors = torch.linalg.eigh(torch.diag(k / (4 * k**2 - 1).sqrt(), -1))  # Golub and Welsch
     t, weights = (nodes + 1) / 2, vectors[0] ** 2
-    return torch.einsum("k,kij->ij", weights, torch.linalg.solve(identity + t[:, None, None] * y, y))
+    many = identity + t[:, None, None] * y
+    # Expanded: for as many rows as there are nodes, solve would take y for a batch of vectors.
+    return torch.einsum("k,kij->ij", weights, torch.linalg.solve(many, y.expand_as(many)))

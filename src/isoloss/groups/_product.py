@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from isoloss.groups._group import Group
 
@@ -69,6 +70,18 @@ class Product(Group):
 
     def exp(self, a: tuple) -> tuple:
         return self._each("exp", a)
+
+    def retract(self, a: tuple) -> tuple:
+        return self._each("retract", a)
+
+    def project(self, a: tuple) -> tuple:
+        return self._each("project", a)
+
+    def steepest(self, a: tuple) -> tuple:
+        return self._each("steepest", a)
+
+    def norm(self, a: tuple) -> Tensor:
+        return torch.stack(self._each("norm", a)).amax(0)
 
     def log(self, g: tuple) -> tuple:
         return self._each("log", g)

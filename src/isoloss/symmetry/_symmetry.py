@@ -115,6 +115,41 @@ class Symmetry:
             target.copy_(target + v)
         return velocity
 
+    def moment(self, gradients: Tensors, tensors: Tensors) -> Tensor:
+        r"""The slope of a function along the orbit, as an algebra element; the adjoint of `generator`.
+
+        .. math:: \langle \mathrm{moment}(\nabla f, w),\; a \rangle = \langle \nabla f,\; a \cdot w \rangle
+
+        So one gradient with respect to the parameters gives the derivatives along all directions of the algebra at
+        once, for the price of a matrix product: for GL the Gram matrix :math:`\nabla f\, w^T`. At the loss itself it
+        is zero.
+
+        Args:
+            gradients: Gradients of the function by name; names that are absent count as zero.
+            tensors: The parameters; at least `parameters` and `reads`.
+
+        Returns:
+            Shape (*batch, *group.algebra_shape), in float32 at least; the nearest element of the algebra.
+
+        References:
+            Dissertation, Eq. (2.5): the infinitesimal action. The name is that of symplectic geometry.
+        """
+        first = tensors[self.parameters[0]]
+        dtype = torch.promote_types(torch.float32, first.dtype)
+        with torch.enable_grad():
+            shape = (*self.batch, *self.group.algebra_shape)
+            a = torch.zeros(shape, dtype=dtype, device=first.device, requires_grad=True)
+            slope = a.sum() * 0.0
+            for slot in self.slots:
+                if slot.parameter in gradients:
+                    x, y = (
+                        slot.block.view(t[slot.parameter].detach()).to(a.dtype) for t in (tensors, gradients)
+                    )
+                    velocity = slot.velocity(self.group, self._like(a, x), x, tensors)
+                    slope = slope + (y * velocity).sum().to(a.device)
+            (found,) = torch.autograd.grad(slope, a)
+        return self.group.project(found)
+
     def transport(self, g: Tensor, gradients: Tensors, tensors: Tensors | None = None) -> dict[str, Tensor]:
         r"""Gradients at the moved point from those at this one, without a forward or a backward pass.
 

@@ -3,6 +3,8 @@
 from isoloss.teleport import curves, theory
 from isoloss.teleport._jump import Jump
 from isoloss.teleport._loss import Loss
+from isoloss.teleport._minibatches import averaged
+from isoloss.teleport._moved_inputs import MovedInputs
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
 from isoloss.teleport._schedule import Schedule, always, at, epochs, every, first
@@ -19,7 +21,21 @@ from isoloss.teleport.objectives import (
     PredictedDecrease,
     Sharpness,
 )
-from isoloss.teleport.solvers import SOLVERS, DependentAscent, Solution, Solver, TransportedAscent
+from isoloss.teleport.solvers import (
+    SOLVERS,
+    DependentAscent,
+    DiscreteSearch,
+    LevelSetAscent,
+    LieAscent,
+    NullSpaceProjection,
+    QuadraticForm,
+    RandomSearch,
+    RandomTeleport,
+    Solution,
+    Solver,
+    TangentAscent,
+    TransportedAscent,
+)
 
 __all__ = [
     "OBJECTIVES",
@@ -27,24 +43,34 @@ __all__ = [
     "Balance",
     "Curvature",
     "Custom",
+    "DiscreteSearch",
     "Distance",
     "DependentAscent",
     "GradientNorm",
     "Jump",
+    "LevelSetAscent",
+    "LieAscent",
     "Loss",
     "Mahalanobis",
+    "MovedInputs",
+    "NullSpaceProjection",
     "Objective",
     "Point",
     "PredictedDecrease",
     "Quadratic",
+    "QuadraticForm",
+    "RandomSearch",
+    "RandomTeleport",
     "Schedule",
     "Sharpness",
     "Solution",
     "Solver",
+    "TangentAscent",
     "Teleport",
     "TransportedAscent",
     "always",
     "at",
+    "averaged",
     "curves",
     "epochs",
     "every",

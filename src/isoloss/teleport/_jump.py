@@ -1,6 +1,7 @@
 """The report of one teleport."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,22 @@ class Jump:
             f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("objective", "skipped")
         }
         return {name: float(value) for name, value in numbers.items() if value is not None}
+
+
+def joined(jumps: Sequence[Jump]) -> Jump:
+    """The report of several jumps one after another, each on a minibatch of its own.
+
+    The objective is that of all minibatches, on average; norms and losses are those before the first and after the
+    last; sizes add up.
+    """
+    made = [jump for jump in jumps if jump.skipped is None]
+    if not made:
+        return jumps[0]
+
+    def mean(name: str) -> float | None:
+        numbers = [x for jump in made if (x := getattr(jump, name)) is not None]
+        return sum(numbers) / len(numbers) if numbers else None
+
+    last = {f.name: getattr(made[-1], f.name) for f in fields(Jump) if f.name.endswith("_after")}
+    size = sum(jump.size or 0.0 for jump in made)
+    return replace(made[0], **last, before=mean("before"), after=mean("after"), size=size)

@@ -1,7 +1,7 @@
 """The companion of an optimizer: between backward and step, a jump along the level set of the loss."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite, sqrt
 from typing import Any
 
@@ -14,10 +14,11 @@ from isoloss._checks import is_size
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._displace import displacement
-from isoloss.teleport._jump import Jump
+from isoloss.teleport._jump import Jump, joined
 from isoloss.teleport._loss import Loss, LossClosure
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
+from isoloss.teleport._minibatches import on_minibatch
 from isoloss.teleport._move import Move
 from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
@@ -78,6 +79,9 @@ class Teleport:
         max_loss_change: Largest relative change of that loss, abs(after - before) / abs(before), on its minibatch,
             averaged over ranks. After every jump it is measured; beyond the bound everything is rolled back, bit
             for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only.
+        minibatches: For jumps found on other minibatches than the current one: called at every jump, returns a
+            closure per minibatch, each like `loss`. The jump is then made of one for each, one after another; the
+            gradients and state that wait to be used move along. `averaged(closures)` makes one of several.
         approximate: Use symmetries that hold only up to a norm's eps, too.
         generator: For solvers that draw random numbers; its state is saved with ours.
     """
@@ -97,6 +101,7 @@ class Teleport:
         measure: Closure | None = None,
         loss: LossClosure | None = None,
         max_loss_change: float | None = None,
+        minibatches: Callable[[], Iterable[LossClosure]] | None = None,
         approximate: bool = False,
         generator: torch.Generator | None = None,
     ):
@@ -112,6 +117,7 @@ class Teleport:
         self.measure = measure
         self.loss = loss
         self.max_loss_change = max_loss_change
+        self.minibatches = minibatches
         self.approximate = approximate
         self.generator = generator
         self.steps = self.jumps = 0
@@ -192,11 +198,25 @@ class Teleport:
         )
 
     def _jump(self) -> Jump:
+        if self.minibatches is None:
+            return self._jump_on(None)
+        jumps = [self._jump_on(minibatch) for minibatch in self.minibatches()]
+        if not jumps:
+            raise ValueError(
+                "Teleport: minibatches() must return at least one closure; got none; "
+                "an iterator is used up by one jump: make it anew at every call."
+            )
+        return joined(jumps)
+
+    def _jump_on(self, minibatch: LossClosure | None) -> Jump:
+        """Jump to what is best on one minibatch; None for the one whose gradients wait."""
         where = "Teleport.step"
         plan = self._plan()
         loss = None if self.loss is None else Loss(self.loss, self.symmetries.model)
-        point = plan.point(self.optimizer, where, loss)
-        if self.objective.needs_gradients and not point.gradients:
+        point = seen = plan.point(self.optimizer, where, loss)
+        if minibatch is not None:
+            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model), where)
+        if self.objective.needs_gradients and not seen.gradients:
             raise ValueError(
                 f"{where}: the objective {self.objective.name} needs gradients; got none; "
                 "call it between backward() and optimizer.step()."
@@ -204,15 +224,17 @@ class Teleport:
         moments = states(self.optimizer, {n: plan.tensors[n] for n in plan.groups}, self.policies, self.kinds)
         resetting = resets(self.optimizer, self.policies, self.kinds)
         solution = self.solver.solve(
-            self.objective, plan.symmetries, plan.scalings, point, self.radius, self.generator
+            self.objective, plan.symmetries, plan.scalings, seen, self.radius, self.generator
         )
-        solution = solution if loss is None else agreed(solution)
-        norms = self._gradient_norms(point, solution)
+        solution = solution if seen.loss is None else agreed(solution)
+        norms = self._gradient_norms(point, solution, known=seen is point)
         known = (solution.before, solution.after, solution.size, norms[0])
         before, after, size, first = torch.stack([x.to(known[0]) for x in known]).tolist()
         report: dict[str, Any] = {"step": self.steps, "objective": self.objective.name, "before": before}
         if not isfinite(before) or not isfinite(first):
             return Jump(**report, skipped="the gradients or parameters are not finite")
+        if solution.skipped is not None:
+            return Jump(**report, after=before, skipped=solution.skipped)
         if solution.displaced is not None:
             move = displacement(point, solution.displaced, solution.gradients, where)
         else:
@@ -257,9 +279,9 @@ class Teleport:
         refused = f"the loss went from {before:.6g} to {after:.6g}, by more than {self.max_loss_change:g} of it; undone"
         return {"loss_before": before, "loss_after": after}, None if kept else refused
 
-    def _gradient_norms(self, point: Point, solution: Solution) -> tuple[Tensor, Tensor | None]:
+    def _gradient_norms(self, point: Point, solution: Solution, known: bool) -> tuple[Tensor, Tensor | None]:
         """Squared gradient norm here, and after the jump if the solver has predicted just that."""
-        if solution.transported:
+        if solution.transported and known:
             return solution.before, solution.after
         return _norm(point.gradients), None
 
@@ -289,7 +311,8 @@ class Teleport:
                 f"Teleport: leaves out symmetries that move what is not trained: {shown}.", stacklevel=3
             )
             self._warned.update(new)
-        if not plan.symmetries and not plan.left_out and "none" not in self._warned:
+        along = getattr(self.solver, "along_symmetries", True)
+        if along and not plan.symmetries and not plan.left_out and "none" not in self._warned:
             approximate = sum(not s.exact for s in self.symmetries)
             warnings.warn(
                 f"Teleport: none of the {len(self.symmetries)} symmetries can be used, so nothing will move; "
@@ -312,6 +335,11 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
+        if self.minibatches is not None and not callable(self.minibatches):
+            raise ValueError(
+                f"Teleport: minibatches must be callable, for every jump asks for them anew; "
+                f"got {type(self.minibatches).__name__}; give lambda: [closure, ...]."
+            )
         if self.loss is not None and not callable(self.loss):
             raise ValueError(
                 f"Teleport: loss must be a function without arguments; got {type(self.loss).__name__}; "

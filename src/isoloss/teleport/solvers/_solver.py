@@ -12,6 +12,9 @@ from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
 
+CONSTANT = "no direction that the solver may take changes the objective by more than rounding does"
+SWITCHED_OFF = "the radius is 0"
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -27,6 +30,7 @@ class Solution:
         gradients: Gradients at the displaced point, if the solver knows them; else they cost one forward and one
             backward pass, for which `Teleport` needs a loss.
         transported: Are `before` and `after` the squared norms of the gradients that the elements transport?
+        skipped: Why nothing is to be moved, if nothing is.
     """
 
     elements: list[Tensor | None]
@@ -36,10 +40,15 @@ class Solution:
     displaced: Mapping[str, Tensor] | None = None
     gradients: Mapping[str, Tensor] | None = None
     transported: bool = False
+    skipped: str | None = None
 
 
 class Solver(Protocol):
-    """Finds elements that improve the objective. A new solver is one file here and one line in `SOLVERS`."""
+    """Finds elements that improve the objective. A new solver is one file here and one line in `SOLVERS`.
+
+    A solver that moves without symmetries has a class attribute `along_symmetries = False`, and returns what it
+    displaces.
+    """
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Can it move along this symmetry? Others are passed over."""

@@ -1,0 +1,82 @@
+"""The best of several random elements."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from isoloss.symmetry import Symmetry
+from isoloss.teleport._orbit import Elements, orbit
+from isoloss.teleport._point import Point
+from isoloss.teleport._scalings import Scalings
+from isoloss.teleport.objectives import Objective
+from isoloss.teleport.solvers._random_teleport import RandomTeleport, check_finite, drawn
+from isoloss.teleport.solvers._solver import CONSTANT, Solution
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Draw elements of random sizes up to the radius, and take the best; the identity takes part.
+
+    Needs values only, so that objectives without a derivative can be sought, too.
+
+    Attributes:
+        trials: Elements drawn, each one evaluation.
+        discrete: Draw permutations and signs, too.
+
+    References:
+        Dissertation, section 4.3: "search algorithms or random sampling".
+    """
+
+    trials: int = 16
+    discrete: bool = False
+
+    along_symmetries: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise ValueError(
+                f"RandomSearch: trials must be at least 1; got {self.trials}; 16 is the default."
+            )
+
+    def uses(self, symmetry: Symmetry) -> bool:
+        """Every group but translations, as `RandomTeleport`."""
+        return RandomTeleport(self.discrete).uses(symmetry)
+
+    def solve(
+        self,
+        objective: Objective,
+        symmetries: Sequence[Symmetry],
+        scalings: Scalings,
+        point: Point,
+        radius: float,
+        generator: torch.Generator | None = None,
+    ) -> Solution:
+        """Find elements within the radius; see `Solver.solve`.
+
+        Raises:
+            ValueError: If the radius is not finite.
+        """
+        check_finite(radius, "RandomSearch")
+        landscape = orbit(objective, symmetries, scalings, point)
+        sign = -1.0 if objective.lower else 1.0
+        best: Elements = [None] * len(symmetries)
+        before = after = landscape.value(best)
+        size = 0.0
+        for _ in range(self.trials if radius > 0.0 else 0):
+            source = generator.device if generator else None
+            length = radius * torch.rand((), generator=generator, device=source, dtype=torch.float64).item()
+            trial = drawn(symmetries, landscape.members, length, point, generator)
+            value = landscape.value(trial)
+            if sign * (value - after) > 0.0:
+                best, after, size = trial, value, length
+        moved = bool(sign * (after - before) > landscape.noise * before.abs())
+        return Solution(
+            best if moved else [None] * len(symmetries),
+            before,
+            after if moved else before,
+            before.new_tensor(size if moved else 0.0),
+            transported=landscape.transported,
+            skipped=None if moved else CONSTANT,
+        )
