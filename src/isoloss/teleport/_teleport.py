@@ -28,7 +28,7 @@ from isoloss.teleport._schedule import Schedule, every
 from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
 from isoloss.teleport.objectives import OBJECTIVES, GradientNorm, Objective
-from isoloss.teleport.solvers import SOLVERS, Solution, Solver, TransportedAscent
+from isoloss.teleport.solvers import SOLVERS, LieAscent, Solution, Solver, TransportedAscent
 
 FOUR_JUMPS = every(100, until=400)
 
@@ -61,7 +61,8 @@ class Teleport:
             shrinks by more than that factor on either side, and rounding errors grow by at most cond(g) = exp(2r).
             The gradient norm has no maximum on the orbit; with 0.1, its default, training stayed finite at every
             learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together.
-        solver: How the element is found: an object, or its name in `SOLVERS`; `TransportedAscent` if None.
+        solver: How the element is found: an object, or its name in `SOLVERS`. If None, `TransportedAscent` for what
+            transported gradients tell, and `LieAscent` for objectives that have to be evaluated.
         momentum: "transport" moves it like a gradient, "keep" leaves it, "reset" sets it to zero (section 5.4.1 of
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
@@ -111,7 +112,8 @@ class Teleport:
         self.objective = chosen("objective", objective, OBJECTIVES, GradientNorm)
         self.schedule = schedule
         self.radius = checked_radius(radius, self.objective)
-        self.solver = chosen("solver", solver, SOLVERS, TransportedAscent)
+        transported = hasattr(self.objective, "form") or hasattr(self.objective, "scaling_form")
+        self.solver = chosen("solver", solver, SOLVERS, TransportedAscent if transported else LieAscent)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
         self.kinds = dict(kinds or {})
         self.measure = measure
