@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
+from isoloss.dependent import Activation, Difference, Frame, One, Two
 from isoloss.teleport.curves import (
     ForwardCurve,
     InverseCurve,
@@ -60,6 +61,28 @@ def test_few_samples_do_not_see_the_curve(name, which):
     assert_close(
         functional_call(model, moved, (layers.inputs,)), model(layers.inputs).detach(), rtol=0.0, atol=1e-11
     )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("samples", [4, 20])
+@pytest.mark.parametrize(
+    ("name", "action"),
+    [("action 1", One()), ("action 2", Difference()), ("action 2, papers", Two()), ("frame", Frame())],
+)
+def test_curves_are_the_orbits_of_the_actions(name, action, samples, bias):
+    """The element exp(t M) of `isoloss.dependent`, on the matrices of the two layers."""
+    _, layers, tensors, m = pair("sinh", samples, bias=bias)
+    u, v, x = layers.read(tensors)
+    g, z = torch.linalg.matrix_exp(0.7 * m), v @ x
+    moved = action.incoming(g, v, z, x, Activation(torch.sinh, torch.cosh, torch.sinh, torch.asinh))
+    units, others = z.sinh(), (moved @ x).sinh()
+    if u.shape[1] != len(units):
+        units, others = (torch.cat([s, torch.ones_like(s[:1])]) for s in (units, others))
+    expected = layers.write(action.outgoing(g, u, units, others), moved)
+    found = CURVES[name](layers, m).at(0.7, tensors)
+    # Action 1 leaves the outgoing bias alone. Roundings times the condition of the activations, at most 1e3.
+    assert_close(found, {n: expected[n] for n in found}, rtol=0.0, atol=1e-11)
+    assert expected.keys() - found.keys() <= {"2.bias"}
 
 
 @pytest.mark.parametrize("bias", [True, False])

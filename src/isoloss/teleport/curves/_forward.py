@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from isoloss.dependent import Difference, Frame, Two
+from isoloss.dependent import Frame
 from isoloss.dependent._frame import _fixed
 from isoloss.teleport.curves._elementwise import composed, elementwise_derivatives
 from isoloss.teleport.curves._layers import LayerPair, powers
@@ -22,7 +22,7 @@ from isoloss.teleport.curves._leibniz import (
 
 Tensors = Mapping[str, Tensor]
 
-ACTIONS = {"difference": Difference(), "frame": Frame(), "papers": Two()}
+FORMS = ("difference", "frame", "papers")
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,23 @@ class ForwardCurve:
     form: Literal["difference", "frame", "papers"] = "difference"
 
     def __post_init__(self) -> None:
-        if self.form not in ACTIONS:
+        if self.form not in FORMS:
             raise ValueError(
-                f"ForwardCurve: form must be one of {', '.join(ACTIONS)}; got {self.form!r}; "
+                f"ForwardCurve: form must be one of {', '.join(FORMS)}; got {self.form!r}; "
                 "papers is the published one, difference the default."
             )
 
     def at(self, t: Tensor | float, tensors: Tensors) -> dict[str, Tensor]:
-        """The parameters that move, at time t: the action itself."""
+        """The parameters that move, at time t, as `isoloss.dependent` moves them."""
         u, v, x = self.layers.read(tensors)
         moved = torch.linalg.matrix_exp(t * self.algebra.to(u)) @ v
         here, there = (self._units(self.layers.activation(w @ x), u, 1.0) for w in (v, moved))
-        return self.layers.write(ACTIONS[self.form].outgoing(self.algebra, u, here, there), moved)
+        if self.form == "frame":
+            return self.layers.write(Frame().outgoing(self.algebra, u, here, there), moved)
+        # Not by singular vectors: their derivatives are lost where singular values are close.
+        back = torch.linalg.pinv(there)
+        new = (u @ here) @ back
+        return self.layers.write(new if self.form == "papers" else new + u - (u @ there) @ back, moved)
 
     def derivatives(self, tensors: Tensors, order: int = 3) -> list[dict[str, Tensor]]:
         """The first derivatives at t = 0, at most three."""
