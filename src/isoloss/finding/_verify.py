@@ -24,6 +24,8 @@ NEARLY = 1e-2
 BROKEN = 1e-7
 # Inputs so many times as large as the examples, on which relations must hold that were read off numbers.
 SCALES = (3.0, 0.3, 10.0, 30.0, 300.0)
+# Shifts are longer on larger inputs, but not so long that what cancels costs more than two digits.
+LONGEST = 30.0
 # How differently other inputs are drawn, see `redrawn`; the first that the model can take is used.
 BOLDNESS = (2, 1, 0)
 POOL = 1_000_003
@@ -266,7 +268,7 @@ class Verifier:
     def _element(self, symmetry: Symmetry) -> Tensor:
         """A random element; of a finite group one that is nowhere the identity, for that would show nothing."""
         # A short shift would seldom be seen by what jumps at regular distances.
-        size = 0.3 * self._scale if isinstance(symmetry.group, Translation) else 0.3
+        size = 0.3 * min(self._scale, LONGEST) if isinstance(symmetry.group, Translation) else 0.3
         g = symmetry.sample(size, self.random, dtype=torch.float64)
         if isinstance(symmetry.group, Permutation):
             # The cycle through all indices, in the order that was drawn.
