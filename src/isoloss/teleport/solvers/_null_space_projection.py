@@ -38,8 +38,9 @@ class NullSpaceProjection:
     Attributes:
         steps: Evaluations of the objective's gradient, after the first one.
         rate: The :math:`\eta` above; None makes every step radius / steps long.
-        tolerance: Singular values of X below this, relative to the largest, count as zero. Inputs are then kept to
-            that accuracy.
+        tolerance: Singular values of X below this, relative to the largest, count as zero, and outputs are kept to
+            that accuracy only. None takes what rounding leaves: sqrt(n) eps of the weight's dtype, for n inputs. Larger
+            ones free directions that the inputs hardly have.
 
     References:
         Wu, Dong, Aloui and Tarokh (2025), Teleportation With Null Space Gradient Projection, arXiv:2502.11362.
@@ -49,14 +50,14 @@ class NullSpaceProjection:
 
     steps: int = 10
     rate: float | None = None
-    tolerance: float = 1e-6
+    tolerance: float | None = None
 
     along_symmetries: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0.0 <= self.tolerance < 1.0:
+        if self.steps < 1 or not 0.0 <= (self.tolerance or 0.0) < 1.0:
             raise ValueError(
-                "NullSpaceProjection: steps must be positive, and tolerance from 0 to below 1; "
+                "NullSpaceProjection: steps must be positive, and tolerance None, or from 0 to below 1; "
                 f"got {self.steps} and {self.tolerance}."
             )
 
@@ -128,11 +129,15 @@ class NullSpace:
         rows, found = gradient.flatten(1), torch.zeros_like(gradient).flatten(1)
         for low, high, basis in self.parts:
             some = rows[low:high].double()
-            found[low:high] = (some - some @ basis.mT @ basis).to(rows)
+            for _ in range(
+                2
+            ):  # most of a gradient lies outside: what rounding leaves of that is taken away, too
+                some = some - some @ basis.mT @ basis
+            found[low:high] = some.to(rows)
         return found.view(gradient.shape)
 
 
-def null_spaces(point: Point, tolerance: float) -> dict[str, NullSpace]:
+def null_spaces(point: Point, tolerance: float | None = None) -> dict[str, NullSpace]:
     """The null space of the inputs of every weight that has one, on the minibatch of the point's loss.
 
     Raises:
@@ -148,16 +153,17 @@ def null_spaces(point: Point, tolerance: float) -> dict[str, NullSpace]:
     rest = {n: t.detach() for n, t in point.tensors.items() if n not in own}
     with torch.enable_grad():
         seen = layer_inputs(lambda: loss(rest | own), {n: t for n, t in own.items() if t.dim() > 1})
-    found = {n: _null_space(uses, tolerance) for n, uses in seen.items() if uses.otherwise is None}
+    found = {n: _null_space(own[n], uses, tolerance) for n, uses in seen.items() if uses.otherwise is None}
     return {n: space for n, space in found.items() if space.dim}
 
 
-def _null_space(seen: Seen, tolerance: float) -> NullSpace:
+def _null_space(weight: Tensor, seen: Seen, tolerance: float | None) -> NullSpace:
     parts = []
     for low, high, x in seen.parts():
         if not x.isfinite().all():  # training has diverged; the objective says so, too
             return NullSpace([])
         _, values, vectors = torch.linalg.svd(x, full_matrices=False)
-        cut = max(tolerance, max(x.shape) * torch.finfo(x.dtype).eps) * values.amax() if len(values) else 0.0
-        parts.append((low, high, vectors[values > cut]))
+        cut = (x.shape[1] ** 0.5 * torch.finfo(weight.dtype).eps) if tolerance is None else tolerance
+        range_ = values > cut * values.amax() if len(values) else values > 0.0
+        parts.append((low, high, vectors[range_]))
     return NullSpace(parts)
