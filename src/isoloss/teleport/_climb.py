@@ -72,7 +72,7 @@ def climb(
             break
         new = move(state, slope, sign * shrink * longest / unit)
         found = None if new is None else at(new)
-        if new is None or found is None or not sign * (found[0] - value) > 0.0:  # nan is no gain
+        if new is None or found is None or not (found[0].isfinite() and sign * (found[0] - value) > 0.0):
             shrink /= 2
             continue
         length += shrink * longest

@@ -39,9 +39,7 @@ class Orbit(Protocol):
         ...
 
 
-def orbit(
-    objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point
-) -> "Transported | Evaluated":
+def orbit(objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point) -> Orbit:
     """The cheapest way to know the objective: transported gradients where they suffice, else evaluations."""
     form_at = getattr(objective, "form", None)
     if form_at is not None:

@@ -79,7 +79,7 @@ class DiscreteSearch:
             if trial is None:
                 break
             value = landscape.value(trial)
-            if sign * (value - after) > 0.0:
+            if value.isfinite() and sign * (value - after) > 0.0:
                 reached, after = trial, value
         moved = bool(sign * (after - before) > landscape.noise * before.abs())
         return Solution(

@@ -69,7 +69,7 @@ class RandomSearch:
             length = radius * torch.rand((), generator=generator, device=source, dtype=torch.float64).item()
             trial = drawn(symmetries, landscape.members, length, point, generator)
             value = landscape.value(trial)
-            if sign * (value - after) > 0.0:
+            if value.isfinite() and sign * (value - after) > 0.0:
                 best, after, size = trial, value, length
         moved = bool(sign * (after - before) > landscape.noise * before.abs())
         return Solution(
