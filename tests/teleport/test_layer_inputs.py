@@ -153,6 +153,20 @@ def test_other_uses_are_noticed(f):
     assert recorded(Uses(f), draw(4, 4))["w"].otherwise is not None
 
 
+def test_casts_of_autocast_are_followed():
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)), torch.randn(3, 6)
+    weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = layer_inputs(lambda: model(x), weights)
+        hidden = model[1](model[0](x))
+    assert [seen[n].otherwise for n in weights] == [None, None]
+    assert_close(gram(seen["0.weight"].parts()[0][2]), gram(x.bfloat16().double()), rtol=1e-12, atol=1e-12)
+    assert_close(gram(seen["2.weight"].parts()[0][2]), gram(hidden.double()), rtol=1e-12, atol=1e-12)
+    # Cast, and then used in a way that is not understood.
+    seen = layer_inputs(lambda: (model[0].weight.bfloat16() ** 2).sum(), weights)
+    assert seen["0.weight"].otherwise is not None
+
+
 def test_unused_weights_have_no_rows():
     seen = recorded(Uses(lambda w, x: x.sum()), draw(4, 4))["w"]
     assert seen.otherwise is None and seen.parts() == []

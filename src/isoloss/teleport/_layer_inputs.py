@@ -41,7 +41,8 @@ def layer_inputs(run: Callable[[], object], weights: Mapping[str, Tensor]) -> di
     """Run, and record the inputs of every weight.
 
     Understood are matrix products with a weight or with some of its rows (linear layers, queries, keys and values
-    of attention, packed or not) and convolutions in any number of dimensions, grouped or not, but not transposed.
+    of attention, packed or not), convolutions in any number of dimensions, grouped or not, but not transposed, and
+    under autocast the same with a cast of the weight.
 
     Args:
         run: Uses the weights, with gradients enabled: fused kernels hide what they multiply.
@@ -60,12 +61,13 @@ class _Recorder(TorchDispatchMode):
         self.seen = {n: Seen() for n in weights}
         self._weights = weights
         self._name_at = {t.untyped_storage().data_ptr(): n for n, t in weights.items() if t.numel()}
+        self._casts: list[Tensor] = []  # kept, so that their memory is not used for something else
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         read = {n: t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and (n := self._name(t))}
         if read and not any(isinstance(t, Tensor) and self._name(t) for t in tree_leaves(out)):  # no view
-            understood = self._understood(func, args)
+            understood = self._understood(func, args, out)
             for name in read.keys() - {understood}:
                 self.seen[name].otherwise = str(func)
         return out
@@ -73,9 +75,11 @@ class _Recorder(TorchDispatchMode):
     def _name(self, t: Tensor) -> str | None:
         return self._name_at.get(t.untyped_storage().data_ptr()) if t.layout == torch.strided else None
 
-    def _understood(self, func, args: Sequence) -> str | None:
+    def _understood(self, func, args: Sequence, out) -> str | None:
         """Note the use, and return the name of the weight that it was one of."""
         packet = func.overloadpacket
+        if packet is aten._to_copy:
+            return self._cast(args[0], out)
         if packet in (aten.mm, aten.addmm):
             a, b = args[-2:]
             # x W^T is how linear layers multiply; W x is the other way.
@@ -83,6 +87,15 @@ class _Recorder(TorchDispatchMode):
         if packet is aten.convolution:
             return self._convolution(*args)
         return None
+
+    def _cast(self, t: Tensor, out: Tensor) -> str | None:
+        """Autocast multiplies with a copy of the weight in another dtype: from here on that counts as the weight."""
+        name = self._name(t)
+        if name is None or t.shape != self._weights[name].shape or not out.is_contiguous():
+            return None
+        self._name_at[out.untyped_storage().data_ptr()] = name
+        self._casts.append(out)
+        return name
 
     def _product(self, rows: Tensor, x: Tensor) -> str | None:
         """Rows of a weight, times the vectors in the rows of x."""

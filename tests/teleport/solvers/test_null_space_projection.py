@@ -99,6 +99,24 @@ def test_directions_that_the_inputs_hardly_have_are_kept_unless_asked():
     assert changes[0] < 1e-14 * w.norm() * x.norm() < 1e-6 < changes[1]
 
 
+def test_under_autocast_the_loss_stays_to_the_rounding_of_its_dtype():
+    model = mlp(20, 16, 3)
+    x, y = torch.randn(5, 20), torch.randn(5, 3)
+
+    def closure():
+        with torch.autocast("cpu", torch.bfloat16):
+            return nn.functional.mse_loss(model(x).float(), y)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    closure().backward()
+    before = closure().item()
+    options = {"solver": NullSpaceProjection(3), "loss": closure, "radius": 0.2}
+    jump = Teleport(optimizer, Symmetries((), model), schedule=lambda step: True, **options).step()
+    assert jump.skipped is None and jump.after > jump.before
+    # Weights are rounded to eps = 2^-7, a few hundred of them at random.
+    assert closure().item() == pytest.approx(before, rel=4 * torch.finfo(torch.bfloat16).eps)
+
+
 def test_radius_and_prediction():
     for lower in (False, True):
         _, _, point = network("mlp")
