@@ -45,7 +45,8 @@ class Site:
     @classmethod
     def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool, counts: float) -> "Site":
         """Look at a layer; `still` says that nothing below it moves its inputs."""
-        matrix, y = stage.layer.matrix, stage.rows
+        y = stage.rows
+        matrix = stage.layer.matrix.to(y)
         q, t = (None, y) if makes is None else _basis(y)
         few = stage.columns.shape[1] <= len(stage.columns)
         kept = still or (reads and few)
