@@ -109,8 +109,8 @@ def teleport_(
         radius: All singular values of every g stay in [exp(-radius), exp(radius)].
         lower: Go where the gradient is smaller.
         held_out: Returns the loss on other data, to be reported.
-        max_loss_change: Bound on the change of the loss of the batch, up or down, in units of the loss. Beyond it
-            everything is put back.
+        max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond
+            it everything is put back.
 
     Returns:
         What it did to the loss, measured, and to the gradient, as predicted.
