@@ -106,8 +106,9 @@ def test_what_is_no_chain_is_refused(model, message):
 def test_a_loss_that_sees_weights_directly_is_refused():
     model = perceptron(5, 7, 3)
     x, _ = batch(model, 4)
+    chain = chain_of(model, lambda: model(x).sum() + model[2].weight.square().sum())
     with pytest.raises(ValueError, match="also uses 2.weight"):
-        chain_of(model, lambda: model(x).sum() + model[2].weight.square().sum())
+        chain.head.at(chain.stages[-1].rows)
 
 
 def test_dropout_is_refused_in_training_and_passed_over_after():

@@ -80,7 +80,6 @@ class Chain:
             stages.append(Stage(layers[n], columns.contiguous(), rows.contiguous(), link))
         tail = nn.Sequential(*(m for m, _, _ in calls[places[-1] + 1 :]))
         head = Head(model, closure, run, layers[-1], copies[layers[-1].module], tail)
-        head.check(stages[-1].rows)
         return cls(tuple(stages), head, loss)
 
 
@@ -104,26 +103,25 @@ class Head:
         self._model, self._closure, self._run = model, closure, run
         self._layer, self._tail = layer, tail
         self._shape, self._dtype = outputs.shape, outputs.dtype
+        self._unchecked = {n: p for n, p in model.named_parameters() if p.requires_grad}
 
-    def check(self, rows: Tensor) -> None:
-        """Refuse a loss that depends on parameters by another way than the outputs.
+    def at(self, rows: Tensor, twice: bool = True) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """The loss, its gradient by rows, and, if twice, its Hessian as a map from rows to rows.
 
         Raises:
-            ValueError: If it does.
+            ValueError: If the loss depends on parameters by another way than the outputs; asked the first time.
         """
-        parameters = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
-        _, loss = self._run_at(rows)
-        found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True) if parameters else ()
-        if used := [n for n, g in zip(parameters, found, strict=True) if g is not None]:
+        z, loss = self._run_at(rows)
+        asked = [z, *self._unchecked.values()]
+        gradient, *others = torch.autograd.grad(loss, asked, create_graph=twice, allow_unused=True)
+        if used := [n for n, g in zip(self._unchecked, others, strict=True) if g is not None]:
             raise ValueError(
                 f"{WHERE}: the loss must depend on the parameters through the outputs of the model only; it also uses "
                 f"{used[0]}; leave penalties on weights to the optimizer."
             )
-
-    def at(self, rows: Tensor) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """The loss, its gradient by rows, and its Hessian as a map from rows to rows."""
-        z, loss = self._run_at(rows)
-        (gradient,) = torch.autograd.grad(loss, z, create_graph=True)
+        self._unchecked = {}
+        if gradient is None:
+            gradient = torch.zeros_like(z)
 
         def hessian(tangent: Tensor) -> Tensor:
             if not gradient.requires_grad:

@@ -189,7 +189,7 @@ class Search:
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
         """Fit the moved network anew, by rank in float64."""
         traces = self._forward(thetas, exactly=True)
-        loss, delta, _ = self._head_at(traces[-1].z)
+        loss, delta, _ = self._head_at(traces[-1].z, twice=False)
         self._backward(traces, delta)
         squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
         value, loss = self._numbers(squares, loss)
@@ -223,9 +223,11 @@ class Search:
                 assert link is not None
                 delta = link.pull(traces[i].core.mT @ delta)
 
-    def _head_at(self, rows: Tensor) -> tuple[Tensor, Tensor, Hessian]:
+    def _head_at(self, rows: Tensor, twice: bool = True) -> tuple[Tensor, Tensor, Hessian]:
         """The loss and its derivatives; where no outputs change, once and for all."""
-        if self._head is None or not self.exact:
+        if not self.exact:
+            return self._chain.head.at(rows, twice)
+        if self._head is None:
             self._head = self._chain.head.at(rows)
         return self._head
 
