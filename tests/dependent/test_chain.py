@@ -103,6 +103,30 @@ def test_what_is_no_chain_is_refused(model, message):
         chain_of(model.double(), lambda: model(x).sum())
 
 
+def test_a_loss_that_sees_weights_directly_is_refused():
+    model = perceptron(5, 7, 3)
+    x, _ = batch(model, 4)
+    chain = chain_of(model, lambda: model(x).sum() + model[2].weight.square().sum())
+    with pytest.raises(ValueError, match="also uses 2.weight"):
+        chain.head.at(chain.stages[-1].rows)
+
+
+def test_dropout_is_refused_in_training_and_passed_over_after():
+    model = nn.Sequential(*perceptron(5, 7, 3)[:2], nn.Dropout(0.5), nn.Linear(7, 3)).double()
+    with pytest.raises(ValueError, match="Dropout in training mode"):
+        chain_of(model, closure(model, 4))
+    assert len(chain_of(model.eval(), closure(model, 4)).stages) == 2
+
+
+def test_half_precision_is_widened():
+    model = perceptron(5, 7, 3).bfloat16()
+    x, y = torch.randn(4, 5).bfloat16(), torch.randint(3, (4,))
+    chain = chain_of(model, lambda: cross_entropy(model(x), y))
+    assert {t.dtype for s in chain.stages for t in (s.columns, s.rows)} == {torch.float32}
+    loss, gradient, _ = chain.head.at(chain.stages[-1].rows)
+    assert loss.dtype == torch.bfloat16 and gradient.dtype == torch.float32
+
+
 def test_the_loss_must_call_the_model_once():
     model = perceptron(5, 7, 3)
     x, _ = batch(model, 4)

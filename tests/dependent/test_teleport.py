@@ -4,6 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
+from isoloss import find
 from isoloss.dependent import Factor, pairs, search, teleport_
 
 
@@ -38,8 +39,6 @@ def test_float32():
     model = perceptron(20, 40, 30, 3).float()
     x, y = torch.randn(15, 20), torch.randint(3, (15,))
     loss = lambda: nn.functional.cross_entropy(model(x), y)  # noqa: E731
-    from isoloss import find
-
     before = gradient_norm(model, loss)
     report = teleport_(find(model, x), loss)
     assert gradient_norm(model, loss) > 1.01 * before
@@ -48,6 +47,29 @@ def test_float32():
     assert_close(
         report.loss_after, report.loss_before, rtol=8 * torch.finfo(torch.float32).eps * cond, atol=0
     )
+
+
+def test_bfloat16_moves_as_far_as_its_weights_can_tell():
+    model = perceptron(20, 40, 30, 3).bfloat16()
+    x, y = torch.randn(15, 20).bfloat16(), torch.randint(3, (15,))
+    loss = lambda: nn.functional.cross_entropy(model(x).float(), y)  # noqa: E731
+    report = teleport_(find(model, x), loss, radius=0.3)
+    assert report.gradient_norm_after > 1.01 * report.gradient_norm_before
+    # Three layers of weights rounded to eps = 2^-8, and outputs of the size of one.
+    assert abs(report.loss_change) < 3 * torch.finfo(torch.bfloat16).eps * 4
+
+
+def test_pairs_with_a_frozen_parameter_stay():
+    model = perceptron(6, 10, 8, 7, 3)
+    before = [p.detach().clone() for p in model.parameters()]
+    model[0].bias.requires_grad_(False)
+    teleport_(symmetries_of(model), closure(model, 5))
+    moved = [not torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True)]
+    assert moved == [False] * 2 + [True] * 6
+    for p in model.parameters():
+        p.requires_grad_(p is model[0].weight)
+    with pytest.raises(ValueError, match="each with a frozen one"):
+        teleport_(symmetries_of(model), closure(model, 5))
 
 
 def test_the_singular_values_of_the_elements_stay_within_the_radius():

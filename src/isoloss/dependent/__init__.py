@@ -1,4 +1,17 @@
-"""Data-dependent actions: GL(h) moves two adjacent layers so that one batch is computed as before."""
+"""Data-dependent actions: GL(h) moves two adjacent layers so that one batch is computed as before.
+
+Example:
+    >>> import torch, isoloss
+    >>> from isoloss import dependent
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 2))
+    >>> x, y = torch.randn(8, 4), torch.randn(8, 2)
+    >>> loss = lambda: torch.nn.functional.mse_loss(model(x), y)
+    >>> report = dependent.teleport_(isoloss.find(model, x), loss, radius=0.1)
+    >>> report.gradient_norm_after > report.gradient_norm_before
+    True
+    >>> abs(report.loss_change) < 1e-4
+    True
+"""
 
 from isoloss.dependent._activation import ACTIVATIONS, Activation, Extended, activation_of
 from isoloss.dependent._bounds import change_bound, equivariance_bound, lipschitz_bound

@@ -65,6 +65,9 @@ class Chain:
         _check(calls, output)
         names = {m: n for n, m in model.named_modules()}
         layers = [Layer(names[calls[i][0]], calls[i][0]) for i in places]
+        # Half precision is for storage: what is factored and summed has float32 at least.
+        dtypes = [torch.promote_types(layer.weight.dtype, torch.float32) for layer in layers]
+        wide = torch.float64 if torch.float64 in dtypes else torch.float32
         stages = []
         for n, i in enumerate(places):
             module, x, _ = calls[i]
@@ -73,11 +76,10 @@ class Chain:
             if n + 1 < len(places):
                 between = [m for m, _, _ in calls[i + 1 : places[n + 1]]]
                 link = _link(layers[n], between, layers[n + 1], z.shape)
-            stages.append(
-                Stage(layers[n], layers[n].columns(x).contiguous(), layers[n].rows(z).contiguous(), link)
-            )
+            columns, rows = layers[n].columns(x).to(wide), layers[n].rows(z).to(wide)
+            stages.append(Stage(layers[n], columns.contiguous(), rows.contiguous(), link))
         tail = nn.Sequential(*(m for m, _, _ in calls[places[-1] + 1 :]))
-        head = Head(model, closure, run, layers[-1], calls[places[-1]][2].shape, tail)
+        head = Head(model, closure, run, layers[-1], copies[layers[-1].module], tail)
         return cls(tuple(stages), head, loss)
 
 
@@ -91,25 +93,57 @@ class Head:
         closure: Runs it and returns the loss.
         run: Runs closures.
         layer: The last layer.
-        shape: Of its outputs.
+        outputs: Its outputs, for their shape and dtype.
         tail: What follows it in the model.
     """
 
     def __init__(
-        self, model: nn.Module, closure: Closure, run: Run, layer: Layer, shape: torch.Size, tail: nn.Module
+        self, model: nn.Module, closure: Closure, run: Run, layer: Layer, outputs: Tensor, tail: nn.Module
     ):
         self._model, self._closure, self._run = model, closure, run
-        self._layer, self._shape, self._tail = layer, shape, tail
+        self._layer, self._tail = layer, tail
+        self._shape, self._dtype = outputs.shape, outputs.dtype
+        self._unchecked = {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+    def at(self, rows: Tensor, twice: bool = True) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        """The loss, its gradient by rows, and, if twice, its Hessian as a map from rows to rows.
+
+        Raises:
+            ValueError: If the loss depends on parameters by another way than the outputs; asked the first time.
+        """
+        z, loss = self._run_at(rows)
+        asked = [z, *self._unchecked.values()]
+        gradient, *others = torch.autograd.grad(loss, asked, create_graph=twice, allow_unused=True)
+        if used := [n for n, g in zip(self._unchecked, others, strict=True) if g is not None]:
+            raise ValueError(
+                f"{WHERE}: the loss must depend on the parameters through the outputs of the model only; it also uses "
+                f"{used[0]}; leave penalties on weights to the optimizer."
+            )
+        self._unchecked = {}
+        if gradient is None:
+            gradient = torch.zeros_like(z)
+
+        def hessian(tangent: Tensor) -> Tensor:
+            if not gradient.requires_grad:
+                return torch.zeros_like(tangent)
+            along = self._layer.image(tangent, self._shape)
+            found = torch.autograd.grad(gradient, z, along, retain_graph=True, allow_unused=True)[0]
+            return torch.zeros_like(tangent) if found is None else self._layer.rows(found)
+
+        return loss.detach(), self._layer.rows(gradient.detach()).contiguous(), hessian
+
+    def loss(self, rows: Tensor) -> Tensor:
+        """The loss alone."""
+        return self._run_at(rows)[1].detach()
 
     @torch.enable_grad()
-    def at(self, rows: Tensor, derivatives: bool = True) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
-        """The loss, its gradient by rows, and its Hessian as a map from rows to rows."""
+    def _run_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         z = self._layer.image(rows, self._shape).detach().requires_grad_()
         used = []
 
         def instead(*args, **kwargs):
             used.append(True)
-            return self._tail(z.clone())
+            return self._tail(z.clone() if z.dtype == self._dtype else z.to(self._dtype))
 
         before = self._model.__dict__.get("forward")
         self._model.__dict__["forward"] = instead
@@ -124,18 +158,7 @@ class Head:
             raise ValueError(
                 f"{WHERE}: the loss must call the model, uncompiled, exactly once; it did so {len(used)} times."
             )
-        if not derivatives:
-            return loss.detach(), torch.empty(0), torch.zeros_like
-        (gradient,) = torch.autograd.grad(loss, z, create_graph=True)
-
-        def hessian(tangent: Tensor) -> Tensor:
-            if not gradient.requires_grad:
-                return torch.zeros_like(tangent)
-            along = self._layer.image(tangent, self._shape)
-            found = torch.autograd.grad(gradient, z, along, retain_graph=True, allow_unused=True)[0]
-            return torch.zeros_like(tangent) if found is None else self._layer.rows(found)
-
-        return loss.detach(), self._layer.rows(gradient.detach()).contiguous(), hessian
+        return z, loss
 
 
 def _recorded(model: nn.Module, closure: Closure, run: Run):
@@ -189,6 +212,11 @@ def _check(calls: list[tuple[nn.Module, Tensor, Tensor]], output: Tensor) -> Non
             "write the model as nn.Sequential."
         )
     for m, _, _ in calls:
+        if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0:
+            raise ValueError(
+                f"{WHERE}: every run must compute the same; got {type(m).__name__} in training mode; "
+                "call model.eval() around the teleport."
+            )
         if not Layer.suits(m) and any(True for _ in m.parameters()):
             raise ValueError(
                 f"{WHERE}: only linear and convolutional layers may have parameters; got {type(m).__name__}; "

@@ -1,7 +1,7 @@
 """A matrix of activations, factored so that its rank is seen: the only place where anything is pseudo-inverted."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -77,33 +77,48 @@ def right_divide(b: Tensor, s: Tensor, cutoff: float | None = None) -> Tensor:
         wide = s.double()
         few = s.shape[1] <= s.shape[0]
         gram = wide.mT @ wide if few else wide @ wide.mT
-        inverse, bad = inverse_of(gram, 0.0)
-        if not bool(bad):
-            norms = gram.abs().sum(0).amax() * inverse.abs().sum(0).amax()
+        cholesky = Cholesky(gram)
+        if not bool(cholesky.bad):
+            norms = gram.abs().sum(0).amax() * cholesky.inverse.abs().sum(0).amax()
             if bool(norms * threshold**2 < 1.0):
                 b = b.to(wide)
-                return (b @ inverse) @ wide.mT if few else (b @ wide.mT) @ inverse
+                return cholesky.divide(b) @ wide.mT if few else cholesky.divide(b @ wide.mT)
     return Factor.of(s, cutoff).right_divide(b)
 
 
-def inverse_of(gram: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-    """The inverse of a positive definite matrix, and an integer that is not zero if it is none.
+class Cholesky:
+    """Division by a positive definite matrix.
 
     Args:
         gram: The matrix.
-        damping: Added to the diagonal, relative to it.
+        damping: Added to its diagonal, relative to it.
+
+    Attributes:
+        bad: Not zero if the matrix is not positive definite.
     """
-    n = len(gram)
-    one = _one(n + 1, gram.dtype, gram.device)
-    # Bordered by a row of the identity: LAPACK is up to four times slower where rows are a power of two apart.
-    bordered = one.clone()
-    bordered[:n, :n] = gram
-    if damping:
-        bordered.diagonal()[:n].mul_(1 + damping)
-    factor, bad = torch.linalg.cholesky_ex(bordered)
-    # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
-    half = torch.linalg.solve_triangular(factor, one, upper=False)[:, :n]
-    return half.mT @ half, bad
+
+    def __init__(self, gram: Tensor, damping: float = 0.0):
+        self._n = len(gram)
+        # Bordered by a row of the identity: LAPACK is up to four times slower where rows are a power of two apart.
+        self._one = _one(self._n + 1, gram.dtype, gram.device)
+        bordered = self._one.clone()
+        bordered[: self._n, : self._n] = gram
+        if damping:
+            bordered.diagonal()[: self._n].mul_(1 + damping)
+        self._factor, self.bad = torch.linalg.cholesky_ex(bordered)
+
+    def divide(self, b: Tensor) -> Tensor:
+        """The product of b and the inverse."""
+        if 4 * len(b) > self._n:
+            return b @ self.inverse
+        return torch.cholesky_solve(b.mT, self._factor[: self._n, : self._n]).mT
+
+    @cached_property
+    def inverse(self) -> Tensor:
+        """The inverse."""
+        # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
+        half = torch.linalg.solve_triangular(self._factor, self._one, upper=False)[:, : self._n]
+        return half.mT @ half
 
 
 @lru_cache(maxsize=16)

@@ -113,8 +113,8 @@ def act_(
         loss: Runs the model, once, on the batch that the action depends on, and returns the loss.
         action: The rule; `Difference()` if None.
         held_out: The same on other data, to be reported.
-        max_loss_change: Bound on the change of the loss of the batch, up or down, in units of the loss. Beyond it
-            everything is put back.
+        max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond
+            it everything is put back.
 
     Returns:
         The losses, measured.
@@ -268,8 +268,10 @@ def objection(before: float, after: float, limit: float | None) -> str | None:
     """Why a move has to be undone, None if it has not."""
     if not isfinite(after):
         return f"the loss became {after}"
-    if limit is not None and abs(after - before) > limit:
-        return f"the loss changed by {after - before:+.3g}, more than max_loss_change = {limit:g}"
+    if limit is not None and not abs(after - before) <= limit * abs(before):
+        return (
+            f"the loss went from {before:.6g} to {after:.6g}, by more than max_loss_change = {limit:g} of it"
+        )
     return None
 
 

@@ -144,7 +144,12 @@ class Search:
             thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
             if tilts is not None:
                 thetas = _restored(thetas, points[0][1] - here.loss, tilts)
-        last = self._levelled([_within(t, radius) for t in thetas], tilts)
+        thetas = [_within(t, radius) for t in thetas]
+        if tilts is not None:  # nearly, at less cost than where it counts
+            thetas = _restored(
+                thetas, points[0][1] - float(self._chain.head.loss(self._forward(thetas)[-1].z)), tilts
+            )
+        last = self._levelled(thetas, tilts)
         # Only the last point is levelled; where all are, another may be better.
         known = points[:1] if tilts is not None else points
         best, _, thetas = max(known, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
@@ -184,7 +189,7 @@ class Search:
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
         """Fit the moved network anew, by rank in float64."""
         traces = self._forward(thetas, exactly=True)
-        loss, delta, _ = self._head_at(traces[-1].z)
+        loss, delta, _ = self._head_at(traces[-1].z, twice=False)
         self._backward(traces, delta)
         squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
         value, loss = self._numbers(squares, loss)
@@ -218,9 +223,11 @@ class Search:
                 assert link is not None
                 delta = link.pull(traces[i].core.mT @ delta)
 
-    def _head_at(self, rows: Tensor) -> tuple[Tensor, Tensor, Hessian]:
+    def _head_at(self, rows: Tensor, twice: bool = True) -> tuple[Tensor, Tensor, Hessian]:
         """The loss and its derivatives; where no outputs change, once and for all."""
-        if self._head is None or not self.exact:
+        if not self.exact:
+            return self._chain.head.at(rows, twice)
+        if self._head is None:
             self._head = self._chain.head.at(rows)
         return self._head
 
@@ -334,14 +341,16 @@ def _through_few(
     if tangent is None:
         return torch.zeros_like(trace.x[: site.inputs]) if below is None else below
     x, delta = trace.x[: site.inputs], site.back(theta, trace.delta)
-    cross = trace.inverse @ (x.mT @ tangent)
+    assert trace.cholesky is not None
+    cross = trace.cholesky.divide(tangent.mT @ x).mT
     below = _plus(below, trace.u[:, : site.inputs].mT, (delta @ cross.mT).neg_())
     return below.addmm_(torch.addmm(tangent, x, cross, alpha=-1), delta.mT @ trace.fit)
 
 
 def _through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> Tensor:
     """The same for a least-squares fit, with the derivative of its residual; product is the derivative by u."""
-    solved, n = product @ trace.inverse, site.inputs
+    assert trace.cholesky is not None
+    solved, n = trace.cholesky.divide(product), site.inputs
     core, read, y = solved[:, :n].mT, trace.u[:, :n].mT, site.stage.rows
     if 2 * len(y) < n:
         residual = torch.addmm(y, trace.u, trace.x, alpha=-1)

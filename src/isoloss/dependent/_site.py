@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from isoloss.dependent._chain import Stage
-from isoloss.dependent._factor import inverse_of
+from isoloss.dependent._factor import Cholesky
 from isoloss.dependent.actions import Difference
 
 # Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
@@ -45,7 +45,8 @@ class Site:
     @classmethod
     def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool, counts: float) -> "Site":
         """Look at a layer; `still` says that nothing below it moves its inputs."""
-        matrix, y = stage.layer.matrix, stage.rows
+        y = stage.rows
+        matrix = stage.layer.matrix.to(y)
         q, t = (None, y) if makes is None else _basis(y)
         few = stage.columns.shape[1] <= len(stage.columns)
         kept = still or (reads and few)
@@ -82,15 +83,14 @@ class Site:
         y, trace = self.stage.rows, Trace(x, self.matrix, self.stage.rows)
         if self.reads and self.few:
             trace.gram = x.mT @ x
-            trace.inverse = _inverse(trace.gram)
-            trace.fit = torch.addmm(y, self.matrix, x, alpha=-1) @ trace.inverse
+            trace.cholesky = _damped(trace.gram)
+            trace.fit = trace.cholesky.divide(torch.addmm(y, self.matrix, x, alpha=-1))
             trace.u = torch.addmm(self.matrix, trace.fit, x.mT)
         elif self.reads:
             gram = x @ x.mT
-            trace.inverse = _inverse(gram)
-            trace.u = torch.addmm(
-                self.matrix, torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1), trace.inverse
-            )
+            trace.cholesky = _damped(gram)
+            gap = torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1)
+            trace.u = self.matrix + trace.cholesky.divide(gap)
         trace.w = trace.u
         if theta is not None and not (bottom and self.kept):
             trace.read = self.seen(trace.u)
@@ -132,7 +132,7 @@ class Trace:
         w: The matrix after g.
         z: Its outputs.
         gram: The Gram matrix of the samples, if there are few.
-        inverse: Inverse of that of the samples, or of that of the inputs.
+        cholesky: Division by that of the samples, or by that of the inputs.
         fit: (y - w0 x) (x^T x)^-1, if there are few samples.
         read: q^T u.
         core: w without the bias.
@@ -142,21 +142,20 @@ class Trace:
     def __init__(self, x: Tensor, u: Tensor, z: Tensor):
         self.x, self.u, self.w, self.z = x, u, u, z
         self.gram: Tensor | None = None
-        self.inverse = self.fit = self.read = self.core = self.delta = x.new_zeros(0)
+        self.cholesky: Cholesky | None = None
+        self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
 
-def _inverse(gram: Tensor) -> Tensor:
-    """The inverse of a Gram matrix, damped."""
+def _damped(gram: Tensor) -> Cholesky:
+    """Division by a Gram matrix, damped."""
     eps = torch.finfo(gram.dtype).eps
-    inverse, bad = inverse_of(gram, DAMPING * eps)
-    damping = eps**0.5
-    while bool(bad) and damping < 1.0:
+    cholesky, damping = Cholesky(gram, DAMPING * eps), eps**0.5
+    while bool(cholesky.bad) and damping < 1.0:
         # Singular, by dead units or samples that are the same: rounding over the damping is what enters the fit
         # along the null space, the damping what it takes from the rest.
-        raised = gram + damping * gram.diagonal().amax() * torch.eye(len(gram)).to(gram)
-        inverse, bad = inverse_of(raised, 0.0)
+        cholesky = Cholesky(gram + damping * gram.diagonal().amax() * torch.eye(len(gram)).to(gram))
         damping *= 30
-    return inverse
+    return cholesky
 
 
 def _basis(y: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -60,7 +60,7 @@ def search(
     Args:
         symmetries: Those of the model.
         loss: Runs the model once on a batch and returns the loss.
-        found: The pairs that may move; all of them if None.
+        found: The pairs that may move; if None all of which no parameter is frozen.
         steps: Steps of the ascent, each of one Hessian-vector product.
         radius: All singular values of every g stay in [exp(-radius), exp(radius)].
         lower: Go where the gradient is smaller.
@@ -75,7 +75,7 @@ def search(
             f"got steps {steps}, radius {radius}."
         )
     model = symmetries.model
-    chosen = pairs(symmetries) if found is None else list(found)
+    chosen = _trained(symmetries) if found is None else list(found)
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
         ascent = Search(chain, chosen, lower, weights)
@@ -109,8 +109,8 @@ def teleport_(
         radius: All singular values of every g stay in [exp(-radius), exp(radius)].
         lower: Go where the gradient is smaller.
         held_out: Returns the loss on other data, to be reported.
-        max_loss_change: Bound on the change of the loss of the batch, up or down, in units of the loss. Beyond it
-            everything is put back.
+        max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond
+            it everything is put back.
 
     Returns:
         What it did to the loss, measured, and to the gradient, as predicted.
@@ -135,3 +135,15 @@ def teleport_(
                     layer.write_(matrix)
     norms = sqrt(max(there.before, 0.0)), sqrt(max(there.after, 0.0))
     return Moved(there.loss, after, aside, later, undone, *norms, there.size)
+
+
+def _trained(symmetries: Symmetries) -> list[Pair]:
+    parameters = dict(symmetries.model.named_parameters())
+    every = pairs(symmetries)
+    found = [p for p in every if all(parameters[n].requires_grad for n in p.parameters)]
+    if not found:
+        raise ValueError(
+            f"{WHERE}: a pair moves if none of its parameters is frozen; got {len(every)} pairs, each with a frozen "
+            "one; require their gradients."
+        )
+    return found

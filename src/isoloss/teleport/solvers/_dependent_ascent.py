@@ -1,7 +1,7 @@
 """Ascent over data-dependent elements: GL(h) for every hidden layer, for the batch of this step."""
 
 from collections.abc import Sequence
-from math import inf
+from math import inf, log1p
 from typing import ClassVar
 
 import torch
@@ -11,7 +11,7 @@ from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import GradientNorm, Objective
-from isoloss.teleport.solvers._solver import Solution
+from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
 
 
 class DependentAscent:
@@ -68,19 +68,15 @@ class DependentAscent:
             raise ValueError(
                 "DependentAscent: the radius must be finite; got inf; give Teleport(radius=0.1)."
             )
-        loss = getattr(point, "loss", None)
-        if loss is None:
-            raise ValueError(
-                "DependentAscent: must run the network on the batch; got no loss; "
-                "give Teleport(..., loss=closure), where closure() returns the loss of the current minibatch."
-            )
+        loss = point.loss_for("DependentAscent")
         weights = objective.form(point).weights
         trained = point.rates.keys()
         found = [p for s in symmetries if (p := self._pair(s)) is not None and trained >= set(p.parameters)]
         elements: list[torch.Tensor | None] = [None] * len(symmetries)
-        if not found:
+        if not found or radius == 0.0:
             zero = torch.zeros(())
-            return Solution(elements, zero, zero, zero, displaced={})
+            reason = SWITCHED_OFF if found else "no pair of adjacent layers has all of its parameters trained"
+            return Solution(elements, zero, zero, zero, skipped=reason)
         there = search(
             self._symmetries,
             lambda: loss({}),
@@ -91,7 +87,8 @@ class DependentAscent:
             weights={name: weights.get(name, 1.0) for name in trained},
         )
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
-        numbers = torch.tensor([there.before, there.after, there.size], dtype=torch.float64)
+        # Singular values of g are at least 1 - |g - 1|: that is what bounds log g.
+        numbers = torch.tensor([there.before, there.after, -log1p(-there.size)], dtype=torch.float64)
         return Solution(elements, *numbers.unbind(), displaced=displaced)
 
     def _pair(self, symmetry: Symmetry):
