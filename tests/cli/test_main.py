@@ -176,12 +176,24 @@ def test_interruption_is_one_line_and_exit_code_130(capsys, monkeypatch, tmp_pat
 
 def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     command = [sys.executable, "-m", "isoloss", "demo", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*.json")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background has the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        deadline = time.monotonic() + 60
+        while (
+            not list(tmp_path.glob("runs/*.json")) and process.poll() is None and time.monotonic() < deadline
+        ):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130 and "the same command continues" in said and "Traceback" not in said
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert files and all(p.suffix == ".json" and p.parent.name == "runs" for p in files)
