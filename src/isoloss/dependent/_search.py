@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 
 import torch
 from torch import Tensor
@@ -22,14 +23,14 @@ class Slopes:
     """The objective and the loss at some elements, with their derivatives over these.
 
     Attributes:
-        value: Half of the squared gradient norm.
+        value: Half of the squared gradient norm; not a number if it was not asked for.
         loss: The loss.
         slopes: Derivatives of the value, one tensor per pair.
-        tilts: Derivatives of the loss; None if no element changes it.
+        tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
     """
 
     value: float
-    loss: float
+    loss: float | Tensor
     slopes: list[Tensor]
     tilts: list[Tensor] | None
 
@@ -39,13 +40,13 @@ class Along:
     """What moves along the gradient, layer by layer.
 
     Attributes:
-        squares: Squared norms of the gradients.
+        seen: Products of the gradients and the inputs.
         pushed: Tangents of the inputs; None for the first layer.
         tangents: Tangents of the outputs.
         gradients: The gradients themselves, where they were formed.
     """
 
-    squares: list[Tensor]
+    seen: list[Tensor]
     pushed: list[Tensor | None]
     tangents: list[Tensor]
     gradients: list[Tensor | None]
@@ -121,39 +122,33 @@ class Search:
 
     @torch.no_grad()
     def ascend(self, radius: float, steps: int) -> "Arrival":
-        """Steps of equal length, of which the best point counts.
+        """Steps of equal length.
 
         Args:
             radius: Bound on the Frobenius norm, hence on the spectral norm, of g - 1, for every pair.
             steps: Number of steps.
 
         Returns:
-            The best point; the identity if nothing better was found.
+            Where they have led; the identity, if that is no better.
         """
-        thetas, points, level = self.start(), [], None
-        for _ in range(steps):
-            here = self.slopes(thetas, level is None)
-            if here.tilts is not None:
-                level = Level.of(here.tilts)
-            points.append((self._sign * here.value, here.loss, thetas))
-            stepped = _stepped(
-                thetas, here.slopes, self._sign * radius / steps, level, points[0][1] - here.loss
-            )
+        thetas = self.start()
+        first = here = self.slopes(thetas)
+        level = None if first.tilts is None else Level.of(first.tilts)
+        for n in range(steps):
+            here = self.slopes(thetas, slopes_only=True) if n else first
+            missing = 0.0 if level is None else float(first.loss) - float(here.loss)
+            stepped = _stepped(thetas, here.slopes, self._sign * radius / steps, level, missing)
             if stepped is None:
                 break
             thetas = stepped
         thetas = [_within(t, radius) for t in thetas]
         if level is not None:  # nearly, at less cost than where it counts
             loss = self._chain.head.loss(self._forward(thetas)[-1].z)
-            thetas = level.shifted(thetas, points[0][1] - float(loss))
-        last = self._levelled(thetas, level)
-        # Only the last point is levelled; where all are, another may be better.
-        known = points[:1] if level is not None else points
-        best, _, thetas = max(known, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
-        before = self._sign * points[0][0]
-        if self._sign * last.value > best:
-            return replace(last, before=before)
-        return replace(self.arrive(thetas), before=before)
+            thetas = level.shifted(thetas, float(first.loss) - float(loss))
+        there = self._levelled(thetas, level)
+        if self._sign * there.value > self._sign * first.value:
+            return replace(there, before=first.value)
+        return replace(self.arrive(self.start()), before=first.value)
 
     def start(self) -> list[Tensor]:
         """The thetas of the identity."""
@@ -172,16 +167,24 @@ class Search:
         return self._numbers(squares, loss)
 
     @torch.no_grad()
-    def slopes(self, thetas: Sequence[Tensor], tilted: bool = True) -> Slopes:
-        """The objective, the loss and their derivatives; that of the loss only if it is asked for and not zero."""
+    def slopes(self, thetas: Sequence[Tensor], slopes_only: bool = False) -> Slopes:
+        """The objective, the loss and their derivatives.
+
+        Args:
+            thetas: The elements.
+            slopes_only: Leave out the value and the derivative of the loss.
+        """
         traces, loss, hessian = self._there(thetas)
         along = self._along_gradient(traces)
         top = hessian(along.tangents[-1]) if self._needs_top else traces[-1].delta
         slopes = self._contracted(traces, thetas, top, along)
+        if slopes_only:
+            return Slopes(nan, loss, slopes, None)
         tilts = None
-        if tilted and not self.exact:
+        if not self.exact:
             tilts = self._contracted(traces, thetas, traces[-1].delta, None)
-        return Slopes(*self._numbers(along.squares, loss), slopes, tilts)
+        squares = [_dot(s, t.delta) for s, t in zip(along.seen, traces, strict=True)]
+        return Slopes(*self._numbers(squares, loss), slopes, tilts)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
@@ -245,7 +248,7 @@ class Search:
         along, tangent = Along([], [None], [], []), None
         for i, (site, trace) in enumerate(zip(self._sites, traces, strict=True)):
             step, gradient = self._times_gradient(i, trace)
-            along.squares.append(_dot(step, trace.delta))
+            along.seen.append(step)
             along.gradients.append(gradient)
             if site.counts != 1.0:
                 step = site.counts * step
