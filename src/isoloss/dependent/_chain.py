@@ -77,7 +77,7 @@ class Chain:
                 between = [m for m, _, _ in calls[i + 1 : places[n + 1]]]
                 link = _link(layers[n], between, layers[n + 1], z.shape)
             columns, rows = layers[n].columns(x).to(wide), layers[n].rows(z).to(wide)
-            stages.append(Stage(layers[n], columns.contiguous(), rows.contiguous(), link))
+            stages.append(Stage(layers[n], columns, rows.contiguous(), link))
         tail = nn.Sequential(*(m for m, _, _ in calls[places[-1] + 1 :]))
         head = Head(model, closure, run, layers[-1], copies[layers[-1].module], tail)
         return cls(tuple(stages), head, loss)

@@ -5,6 +5,7 @@ from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,17 @@ class Cholesky:
     """
 
     def __init__(self, gram: Tensor, damping: float = 0.0):
-        self._n = len(gram)
-        # Bordered by a row of the identity: LAPACK is up to four times slower where rows are a power of two apart.
-        self._one = _one(self._n + 1, gram.dtype, gram.device)
-        bordered = self._one.clone()
-        bordered[: self._n, : self._n] = gram
+        self._n, n = len(gram), len(gram)
+        # LAPACK is up to four times slower where rows are a power of two apart: border them by one of the identity.
+        if n % 128 == 0 and n > 0:
+            n += 1
+            gram = pad(gram, (0, 1, 0, 1)).add_(_corner(n, gram.dtype, gram.device))
+        elif damping:
+            gram = gram.clone()
         if damping:
-            bordered.diagonal()[: self._n].mul_(1 + damping)
-        self._factor, self.bad = torch.linalg.cholesky_ex(bordered)
+            gram.diagonal().mul_(1 + damping)
+        self._one = _one(n, gram.dtype, gram.device)
+        self._factor, self.bad = torch.linalg.cholesky_ex(gram)
 
     def divide(self, b: Tensor) -> Tensor:
         """The product of b and the inverse."""
@@ -117,13 +121,21 @@ class Cholesky:
     def inverse(self) -> Tensor:
         """The inverse."""
         # Cheaper than cholesky_inverse, which fills in triangles entry by entry.
-        half = torch.linalg.solve_triangular(self._factor, self._one, upper=False)[:, : self._n]
+        half = torch.linalg.solve_triangular(self._factor, self._one, upper=False)
+        half = half if len(half) == self._n else half[:, : self._n]
         return half.mT @ half
 
 
 @lru_cache(maxsize=16)
 def _one(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.eye(n, dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=16)
+def _corner(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    corner = torch.zeros(n, n, dtype=dtype, device=device)
+    corner[-1, -1] = 1.0
+    return corner
 
 
 def _svd(s: Tensor) -> tuple[Tensor, Tensor, Tensor]:

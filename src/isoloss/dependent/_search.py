@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 
 import torch
 from torch import Tensor
@@ -22,14 +23,14 @@ class Slopes:
     """The objective and the loss at some elements, with their derivatives over these.
 
     Attributes:
-        value: Half of the squared gradient norm.
+        value: Half of the squared gradient norm; not a number if it was not asked for.
         loss: The loss.
         slopes: Derivatives of the value, one tensor per pair.
-        tilts: Derivatives of the loss; None if no element changes it.
+        tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
     """
 
     value: float
-    loss: float
+    loss: float | Tensor
     slopes: list[Tensor]
     tilts: list[Tensor] | None
 
@@ -39,13 +40,13 @@ class Along:
     """What moves along the gradient, layer by layer.
 
     Attributes:
-        squares: Squared norms of the gradients.
+        seen: Products of the gradients and the inputs.
         pushed: Tangents of the inputs; None for the first layer.
         tangents: Tangents of the outputs.
         gradients: The gradients themselves, where they were formed.
     """
 
-    squares: list[Tensor]
+    seen: list[Tensor]
     pushed: list[Tensor | None]
     tangents: list[Tensor]
     gradients: list[Tensor | None]
@@ -121,42 +122,33 @@ class Search:
 
     @torch.no_grad()
     def ascend(self, radius: float, steps: int) -> "Arrival":
-        """Steps of equal length, of which the best point counts.
+        """Steps of equal length.
 
         Args:
             radius: Bound on the Frobenius norm, hence on the spectral norm, of g - 1, for every pair.
             steps: Number of steps.
 
         Returns:
-            The best point; the identity if nothing better was found.
+            Where they have led; the identity, if that is no better.
         """
-        start = self.start()
-        thetas, points, tilts = start, [], None
-        for _ in range(steps):
-            here = self.slopes(thetas, tilts)
-            tilts = here.tilts
-            points.append((self._sign * here.value, here.loss, thetas))
-            slopes = here.slopes if tilts is None else _without(here.slopes, tilts)
-            length = max(torch.stack([torch.linalg.vector_norm(s) for s in slopes]).tolist())
-            if not 0.0 < length < torch.inf:
+        thetas = self.start()
+        first = here = self.slopes(thetas)
+        level = None if first.tilts is None else Level.of(first.tilts)
+        for n in range(steps):
+            here = self.slopes(thetas, slopes_only=True) if n else first
+            missing = 0.0 if level is None else float(first.loss) - float(here.loss)
+            stepped = _stepped(thetas, here.slopes, self._sign * radius / steps, level, missing)
+            if stepped is None:
                 break
-            rate = self._sign * radius / (steps * length)
-            thetas = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
-            if tilts is not None:
-                thetas = _restored(thetas, points[0][1] - here.loss, tilts)
+            thetas = stepped
         thetas = [_within(t, radius) for t in thetas]
-        if tilts is not None:  # nearly, at less cost than where it counts
-            thetas = _restored(
-                thetas, points[0][1] - float(self._chain.head.loss(self._forward(thetas)[-1].z)), tilts
-            )
-        last = self._levelled(thetas, tilts)
-        # Only the last point is levelled; where all are, another may be better.
-        known = points[:1] if tilts is not None else points
-        best, _, thetas = max(known, key=lambda p: p[0] if p[0] == p[0] else -torch.inf)
-        before = self._sign * points[0][0]
-        if self._sign * last.value > best:
-            return replace(last, before=before)
-        return replace(self.arrive(thetas), before=before)
+        if level is not None:  # nearly, at less cost than where it counts
+            loss = self._chain.head.loss(self._forward(thetas)[-1].z)
+            thetas = level.shifted(thetas, float(first.loss) - float(loss))
+        there = self._levelled(thetas, level)
+        if self._sign * there.value > self._sign * first.value:
+            return replace(there, before=first.value)
+        return replace(self.arrive(self.start()), before=first.value)
 
     def start(self) -> list[Tensor]:
         """The thetas of the identity."""
@@ -175,15 +167,24 @@ class Search:
         return self._numbers(squares, loss)
 
     @torch.no_grad()
-    def slopes(self, thetas: Sequence[Tensor], tilts: list[Tensor] | None = None) -> Slopes:
-        """The objective, the loss and their derivatives; tilts that are given are taken over."""
+    def slopes(self, thetas: Sequence[Tensor], slopes_only: bool = False) -> Slopes:
+        """The objective, the loss and their derivatives.
+
+        Args:
+            thetas: The elements.
+            slopes_only: Leave out the value and the derivative of the loss.
+        """
         traces, loss, hessian = self._there(thetas)
         along = self._along_gradient(traces)
         top = hessian(along.tangents[-1]) if self._needs_top else traces[-1].delta
         slopes = self._contracted(traces, thetas, top, along)
-        if not self.exact and tilts is None:
+        if slopes_only:
+            return Slopes(nan, loss, slopes, None)
+        tilts = None
+        if not self.exact:
             tilts = self._contracted(traces, thetas, traces[-1].delta, None)
-        return Slopes(*self._numbers(along.squares, loss), slopes, tilts)
+        squares = [_dot(s, t.delta) for s, t in zip(along.seen, traces, strict=True)]
+        return Slopes(*self._numbers(squares, loss), slopes, tilts)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
@@ -247,7 +248,7 @@ class Search:
         along, tangent = Along([], [None], [], []), None
         for i, (site, trace) in enumerate(zip(self._sites, traces, strict=True)):
             step, gradient = self._times_gradient(i, trace)
-            along.squares.append(_dot(step, trace.delta))
+            along.seen.append(step)
             along.gradients.append(gradient)
             if site.counts != 1.0:
                 step = site.counts * step
@@ -315,14 +316,14 @@ class Search:
     def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
         return None if site.makes is None else thetas[site.makes]
 
-    def _levelled(self, thetas: list[Tensor], tilts: list[Tensor] | None, rounds: int = 6) -> "Arrival":
+    def _levelled(self, thetas: list[Tensor], level: "Level | None", rounds: int = 6) -> "Arrival":
         """Arrive, and correct thetas until the loss is what it was, to LEVEL or four roundings."""
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         there = self.arrive(thetas)
         for _ in range(rounds):
-            if tilts is None or not tolerance < abs(there.loss - self._chain.loss) < torch.inf:
+            if level is None or not tolerance < abs(there.loss - self._chain.loss) < torch.inf:
                 break
-            there = self.arrive(_restored(there.thetas, self._chain.loss - there.loss, tilts))
+            there = self.arrive(level.shifted(there.thetas, self._chain.loss - there.loss))
         return there
 
 
@@ -372,23 +373,56 @@ def _weight(layer: Layer, weights: Mapping[str, float] | None) -> float:
     return weights.get(f"{layer.name}.weight" if layer.name else "weight", 0.0)
 
 
-def _restored(thetas: list[Tensor], missing: float, tilts: list[Tensor]) -> list[Tensor]:
-    """A Newton step along the tilts that changes the loss by what is missing."""
-    steep = float(_inner(tilts, tilts))
-    if not steep > 0.0:
-        return thetas
-    return [torch.add(t, s, alpha=missing / steep) for t, s in zip(thetas, tilts, strict=True)]
+def _stepped(
+    thetas: list[Tensor], slopes: list[Tensor], length: float, level: "Level | None", missing: float
+) -> list[Tensor] | None:
+    """A step of a length along the slopes, or along their part that keeps the loss, and back to it; None at the end."""
+    norms = [torch.linalg.vector_norm(s) for s in slopes]
+    dots = (
+        [] if level is None else [torch.dot(s.view(-1), t) for s, t in zip(slopes, level.flat, strict=True)]
+    )
+    numbers = torch.stack([*norms, *dots]).tolist()
+    sizes, inner = numbers[: len(norms)], numbers[len(norms) :]
+    squares, part = [n * n for n in sizes], 0.0
+    if level is not None:
+        part = sum(inner) / level.steepness
+        along = zip(squares, inner, level.squares, strict=True)
+        squares = [s - 2 * part * d + part * part * t for s, d, t in along]
+    longest = max(max(squares), 0.0) ** 0.5
+    if not 1e-6 * max(sizes) < longest < torch.inf:
+        return None
+    rate = length / longest
+    stepped = [torch.add(t, s, alpha=rate) for t, s in zip(thetas, slopes, strict=True)]
+    return stepped if level is None else level.shifted(stepped, missing, -rate * part)
 
 
-def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    return torch.stack([torch.dot(x.flatten(), y.flatten()) for x, y in zip(a, b, strict=True)]).sum()
+@dataclass(frozen=True)
+class Level:
+    """The direction along which the loss changes first.
 
+    Attributes:
+        tilts: The derivative of the loss over the elements.
+        flat: The same as vectors.
+        squares: Their squared norms.
+        steepness: The sum of these.
+    """
 
-def _without(slopes: list[Tensor], tilts: list[Tensor]) -> list[Tensor]:
-    """The slopes minus their part along the tilts."""
-    steep = _inner(tilts, tilts)
-    part = _inner(slopes, tilts) / steep.clamp_min(torch.finfo(steep.dtype).tiny)
-    return [s - part * t for s, t in zip(slopes, tilts, strict=True)]
+    tilts: list[Tensor]
+    flat: list[Tensor]
+    squares: list[float]
+    steepness: float
+
+    @classmethod
+    def of(cls, tilts: list[Tensor]) -> "Level | None":
+        """None if there is no such direction."""
+        flat = [t.reshape(-1) for t in tilts]
+        squares = torch.stack([torch.dot(t, t) for t in flat]).tolist()
+        return cls(tilts, flat, squares, sum(squares)) if 0.0 < sum(squares) < torch.inf else None
+
+    def shifted(self, thetas: list[Tensor], missing: float, further: float = 0.0) -> list[Tensor]:
+        """Moved by a Newton step that changes the loss by what is missing, and by a multiple of the tilts."""
+        by = missing / self.steepness + further
+        return [torch.add(t, s, alpha=by) for t, s in zip(thetas, self.tilts, strict=True)]
 
 
 def _within(theta: Tensor, radius: float) -> Tensor:
