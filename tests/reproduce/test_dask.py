@@ -30,4 +30,4 @@ def test_sweep_on_a_dask_cluster(cluster, tmp_path):
         told = json.loads((tmp_path / folder / "regression" / "results.json").read_text())
         sweeps = told["results"]["contests"]
         finals.append({(o, c): entry["sweep"] for o, of in sweeps.items() for c, entry in of.items()})
-    assert finals[0] == finals[1] and len(finals[0]) == 9
+    assert finals[0] == finals[1] and len(finals[0]) == 11

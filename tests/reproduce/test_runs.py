@@ -10,6 +10,7 @@ import torch
 
 from isoloss._store import Store
 from isoloss.reproduce import Runs
+from isoloss.reproduce._network import Perceptron, _found, symmetries
 from isoloss.reproduce._runs import plain, spread
 
 COUNTED = []
@@ -97,3 +98,20 @@ def test_missing_joblib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
     with pytest.raises(ImportError, match=r"pip install 'isoloss\[reproduce\]'"):
         Runs("s", Store(tmp_path, {}))(double, cases(1))
+
+
+def build(settings, number):
+    """What a thread does that builds networks and finds their symmetries."""
+    model = Perceptron((3, 4 + number % 3, 5, 2), torch.Generator().manual_seed(number))
+    symmetries(model)
+    return {"sum": sum(w.double().sum().item() for w in model.weights), "dtype": str(model.weights[0].dtype)}
+
+
+def test_threads_of_one_worker_do_not_disturb_each_other(tmp_path):
+    """find changes torch's default dtype, which belongs to the process."""
+    _found.cache_clear()
+    with joblib.parallel_config(backend="threading", n_jobs=4):
+        together = Runs("s", Store(tmp_path / "a", {}))(build, cases(*range(12)))
+    alone = Runs("s", Store(tmp_path / "b", {}), jobs=1)(build, cases(*range(12)))
+    assert together == alone and {r["dtype"] for r in alone} == {"torch.float32"}
+    assert torch.get_default_dtype() == torch.float32

@@ -31,7 +31,8 @@ def gradient_norm(loss: Loss, x: Tensor, y: Tensor, scale: Sequence[Tensor] | No
         ws = [w.clone() if w.requires_grad else w.detach().requires_grad_() for w in weights]
         gradients = torch.autograd.grad(loss(outputs(ws, x), y), ws, create_graph=True)
         scales = [1.0] * len(ws) if scale is None else scale
-        return sum(((a * g.square()).sum() for a, g in zip(scales, gradients, strict=True)), torch.zeros(()))
+        terms = [(a * g.square()).sum() for a, g in zip(scales, gradients, strict=True)]
+        return torch.stack(terms).sum()
 
     return value
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,9 @@ class Perceptron(nn.Sequential):
     def __init__(self, widths: Sequence[int], generator: torch.Generator | None = None):
         layers: list[nn.Module] = []
         for incoming, outgoing in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.Linear(incoming, outgoing, bias=False), nn.LeakyReLU(SLOPE)]
+            # The dtype is named: `find`, in another thread, changes the default one for a while.
+            layer = nn.Linear(incoming, outgoing, bias=False, dtype=torch.float32)
+            layers += [layer, nn.LeakyReLU(SLOPE)]
         super().__init__(*layers[:-1])
         for w in self.weights:
             nn.init.uniform_(w, -(w.shape[1] ** -0.5), w.shape[1] ** -0.5, generator=generator)
@@ -38,16 +41,23 @@ class Perceptron(nn.Sequential):
         return tuple(self.parameters())
 
 
+FINDING = Lock()
+"""Held while symmetries are searched: `find` changes torch's default dtype, which all threads of a worker share."""
+
+
 @lru_cache(maxsize=16)
 def _found(widths: tuple[int, ...]) -> Symmetries:
     twin = Perceptron(widths, torch.Generator().manual_seed(0))
-    return find(twin, torch.randn(4, widths[0], generator=torch.Generator().manual_seed(0)))
+    return find(
+        twin, torch.randn(4, widths[0], generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    )
 
 
 def symmetries(model: Perceptron) -> Symmetries:
     """Those of a network, found and verified once for all networks of its widths."""
     ws = model.weights
-    return _found((ws[0].shape[1], *(len(w) for w in ws))).bind(model)
+    with FINDING:
+        return _found((ws[0].shape[1], *(len(w) for w in ws))).bind(model)
 
 
 def act(z: Tensor) -> Tensor:

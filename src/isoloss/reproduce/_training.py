@@ -93,4 +93,4 @@ def reset_(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for p in group["params"] if isinstance(optimizer, torch.optim.Adagrad) else ():
             start = torch.full_like(p, group["initial_accumulator_value"], requires_grad=False)
-            optimizer.state[p] = {"step": torch.tensor(0.0), "sum": start}
+            optimizer.state[p] = {"step": torch.tensor(0.0, dtype=torch.float32), "sum": start}

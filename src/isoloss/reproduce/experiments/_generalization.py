@@ -114,7 +114,7 @@ def _objective(s: Generalization, measure: str, x: Tensor, y: Tensor, job: Task)
     """Sharpness or curvature on a batch; its random numbers are drawn once, so that steps compare."""
     generator = torch.Generator().manual_seed(job.seed)
     if measure == "psi":
-        elements = tuple(torch.randn(h, h, generator=generator) for h in s.hidden)
+        elements = tuple(torch.randn(h, h, dtype=x.dtype, generator=generator) for h in s.hidden)
         # The published code, too, looks at the middle pair of matrices only.
         return lambda weights: curvature(_one(weights), x, elements, skip=1).mean()
     around = list(directions(_one(job.model.weights), s.directions, generator))

@@ -40,7 +40,7 @@ def measure(settings: Runtime, contender: str, dimension: int, layers: int, seed
     """Seconds of descent, and those of it spent on teleports."""
     generator = torch.Generator().manual_seed(seed)
     model = Perceptron([dimension] * (layers + 1), generator)
-    x, y = (torch.rand(dimension, dimension, generator=generator) for _ in range(2))
+    x, y = (torch.rand(dimension, dimension, dtype=torch.float32, generator=generator) for _ in range(2))
     chosen = torch.optim.SGD(model.parameters(), lr=1e-4)
 
     def loss(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
