@@ -28,8 +28,8 @@ def failed(arguments, capsys, match):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ([], r"Expected one of \{demo, inspect\}; see isoloss --help\.$"),
-        (["nope"], r"Unrecognized options: nope; Available subcommands: demo, inspect; see"),
+        ([], r"Expected one of \{demo, inspect, reproduce\}; see isoloss --help\.$"),
+        (["nope"], r"Unrecognized options: nope; Available subcommands: demo, inspect, reproduce; see"),
         (
             ["demo", "--sedes", "3"],
             r"Unrecognized options: --sedes, 3; Perhaps you meant: --seeds INT; see isoloss demo",

@@ -1,4 +1,4 @@
-"""The command line: `isoloss demo`, `isoloss inspect`."""
+"""The command line: `isoloss demo`, `isoloss inspect`, `isoloss reproduce`."""
 
 import sys
 from collections.abc import Sequence

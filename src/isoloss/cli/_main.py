@@ -9,12 +9,14 @@ import isoloss
 from isoloss.cli._demo import demo
 from isoloss.cli._inspect import Inspect, inspect
 from isoloss.cli._parse import parse
+from isoloss.cli._reproduce import Reproduce, run_experiments
 from isoloss.cli._usage import UsageError
 from isoloss.demo import Settings
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "demo": (Settings, demo),
     "inspect": (Inspect, inspect),
+    "reproduce": (Reproduce, run_experiments),
 }
 """For each subcommand the dataclass of its options and what it does."""
 

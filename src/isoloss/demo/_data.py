@@ -10,6 +10,13 @@ from torch import Tensor
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
+OPENML: dict[str, tuple[str, tuple[int, ...], int]] = {
+    "mnist": ("mnist_784", (28, 28), 60_000),
+    "fashion_mnist": ("Fashion-MNIST", (28, 28), 60_000),
+    "cifar10": ("CIFAR_10", (3, 32, 32), 50_000),
+}
+"""What scikit-learn can download: its name at OpenML, the shape of an image there, the number of training images."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -58,7 +65,8 @@ def load(name: str, samples: int = 12_000) -> Data:
 
     Args:
         name: "digits" (part of scikit-learn, 8 x 8, a fifth held out), "mnist" (downloaded through
-            scikit-learn), or the path of an .npz in the layout of Keras: x_train, y_train, x_test, y_test,
+            scikit-learn; so are "fashion_mnist" and "cifar10"), or the path of an .npz in the layout of Keras:
+            x_train, y_train, x_test, y_test,
             with images (sample, height, width) or (sample, height, width, channel).
         samples: Most training samples to keep, and most held-out ones.
 
@@ -72,8 +80,8 @@ def load(name: str, samples: int = 12_000) -> Data:
     """
     if name == "digits":
         arrays = _digits()
-    elif name == "mnist":
-        arrays = _mnist()
+    elif name in OPENML:
+        arrays = _openml(name)
     elif name.endswith(".npz") or Path(name).exists():
         arrays = _npz(Path(name))
     else:
@@ -102,20 +110,22 @@ def _digits() -> Arrays:
     return x[:kept], y[:kept], x[kept:], y[kept:]
 
 
-def _mnist() -> Arrays:
+def _openml(name: str) -> Arrays:
     datasets = _datasets()
+    title, shape, kept = OPENML[name]
     try:
         x, y = datasets.fetch_openml(
-            "mnist_784", version=1, return_X_y=True, as_frame=False, n_retries=1, delay=0.1
+            title, version=1, return_X_y=True, as_frame=False, n_retries=1, delay=0.1
         )
     except Exception as error:  # urllib, http and the parser of a captive portal's page each raise their own
         raise OSError(
-            "demo: mnist is downloaded from OpenML, which failed "
+            f"demo: {name} is downloaded from OpenML, which failed "
             f"({type(error).__name__}: {_one_line(error)}); "
-            "go online, give the path of a Keras-style mnist.npz to --data, or use --data digits."
+            f"go online, give the path of a Keras-style {name}.npz to --data, or use --data digits."
         ) from error
-    x, y = np.asarray(x).reshape(-1, 28, 28), np.asarray(y).astype(np.int64)
-    return x[:60_000], y[:60_000], x[60_000:], y[60_000:]
+    x, y = np.asarray(x).reshape(-1, *shape), np.asarray(y).astype(np.int64)
+    x = np.moveaxis(x, 1, -1) if len(shape) == 3 else x
+    return x[:kept], y[:kept], x[kept:], y[kept:]
 
 
 def _npz(path: Path) -> Arrays:

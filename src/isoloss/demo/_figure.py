@@ -66,8 +66,8 @@ def save_figure(results: dict[str, Any], path: Path) -> Path:
     return write_file(path, buffer.getvalue())
 
 
-def matplotlib() -> ModuleType:
-    """Matplotlib, which is optional.
+def matplotlib(where: str = "demo") -> ModuleType:
+    """Matplotlib, which is optional; where says who asks for it.
 
     Raises:
         ImportError: If it is absent.
@@ -75,7 +75,7 @@ def matplotlib() -> ModuleType:
     try:
         import matplotlib.figure
     except ImportError as error:
-        raise ImportError("demo: the figure needs matplotlib: pip install 'isoloss[demo]'.") from error
+        raise ImportError(f"{where}: the figure needs matplotlib: pip install 'isoloss[{where}]'.") from error
     return matplotlib
 
 

@@ -6,14 +6,17 @@ from typing import Any
 
 import torch
 
+from isoloss._store import Store, source
 from isoloss.demo._contenders import CONTENDERS, Contender
 from isoloss.demo._scenes import Scene, scenes
 from isoloss.demo._setup import Setup
-from isoloss.demo._store import Store
 from isoloss.demo._train import train
 
 Progress = Callable[[int, int, str], None]
 """Called with the runs finished, the runs expected in all and what is being trained."""
+
+READERS = ("reproduce", *(f"demo/{name}" for name in ("_figure.py", "_verdict.py", "_report.py")))
+"""Source that only reads finished runs or prints them, or that the demo does not use."""
 
 EVALUATIONS_PER_EPOCH = 4
 USUAL_SWEEP = 9
@@ -34,7 +37,7 @@ class Runs:
         self.per_epoch = math.ceil(len(setup.data.y) / s.batch)
         training = ("model", "width", "epochs", "batch", "radius", "teleports", "device", "threads")
         context = {name: getattr(s, name) for name in training} | {"data": setup.data.fingerprint}
-        self.store = Store(s.out / "runs", context)
+        self.store = Store(s.out / "runs", context, source(*READERS))
         if s.fresh:
             self.store.clear()
         starts = len(scenes(setup.symmetries, s.sigma))

@@ -1,6 +1,6 @@
 """A finished run is read if and only if it is the same run."""
 
-from isoloss.demo._store import Store
+from isoloss._store import Store
 
 
 def failing():

@@ -1,0 +1,68 @@
+"""The papers' image data: from a folder, else downloaded."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isoloss.demo import Data, load
+
+
+def where(name: str, folder: str | Path) -> str:
+    """The file of a data set, NAME.npz or NAME_small.npz in the folder, or its name if it must be downloaded."""
+    files = [Path(folder) / f"{name}{suffix}.npz" for suffix in ("", "_small")]
+    return next((str(path) for path in files if path.is_file()), name)
+
+
+@lru_cache(maxsize=4)
+def images(name: str, folder: str, samples: int, held_out: int) -> Data:
+    """Flattened images, normalized, read once per process.
+
+    Args:
+        name: "mnist", "fashion_mnist" or "cifar10".
+        folder: Where the files may be; see `where`.
+        samples: Most training samples to keep.
+        held_out: Most held-out samples to keep, of the data's test set.
+
+    Raises:
+        ValueError: If the file has another layout.
+        OSError: If the data must be downloaded and cannot be.
+        ImportError: If scikit-learn is needed for that and absent.
+    """
+    data = load(where(name, folder), max(samples, held_out))
+    flat = [t.flatten(1) for t in (data.x[:samples], data.x_validation[:held_out])]
+    y, y_validation = data.y[:samples], data.y_validation[:held_out]
+    return Data(name, flat[0], y, flat[1], y_validation, data.classes)
+
+
+def missing(names: Iterable[str], folder: str) -> dict[str, str]:
+    """The data sets that are neither in the folder nor can be downloaded, with the reason."""
+    found = {}
+    for name in names:
+        try:
+            if where(name, folder) == name:
+                images(name, folder, 1, 1)
+        except (OSError, ImportError) as error:
+            found[name] = " ".join(str(error).split())
+    return found
+
+
+def batches(data: Data, size: int, generator: torch.Generator) -> tuple[tuple[Tensor, Tensor], ...]:
+    """One epoch in random order; an incomplete last batch is left out."""
+    order = torch.randperm(len(data.y), generator=generator)
+    rows = order[: len(order) // size * size].view(-1, size)
+    return tuple((data.x[row], data.y[row]) for row in rows)
+
+
+def fingerprint(names: tuple[str, ...], folder: str) -> dict[str, str]:
+    """What the data is: a hash of each file, or the name of what is downloaded."""
+    return {name: _hash(where(name, folder)) for name in names}
+
+
+@lru_cache(maxsize=8)
+def _hash(path: str) -> str:
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else path

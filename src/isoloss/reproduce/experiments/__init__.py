@@ -1,0 +1,34 @@
+"""The experiments, one file each; `EXPERIMENTS` lists them in the order of the papers."""
+
+from isoloss.reproduce._experiment import Experiment
+from isoloss.reproduce.experiments._convergence import convergence
+from isoloss.reproduce.experiments._distance import distance
+from isoloss.reproduce.experiments._generalization import generalization
+from isoloss.reproduce.experiments._minima import minima
+from isoloss.reproduce.experiments._mnist import mnist
+from isoloss.reproduce.experiments._optimizers import optimizers
+from isoloss.reproduce.experiments._regression import regression
+from isoloss.reproduce.experiments._runtime import runtime
+from isoloss.reproduce.experiments._schedules import schedules
+from isoloss.reproduce.experiments._strategies import strategies
+from isoloss.reproduce.experiments._test_functions import booth, rosenbrock
+
+EXPERIMENTS: dict[str, Experiment] = {
+    e.name: e
+    for e in (
+        rosenbrock,
+        booth,
+        regression,
+        mnist,
+        convergence,
+        schedules,
+        runtime,
+        minima,
+        distance,
+        generalization,
+        strategies,
+        optimizers,
+    )
+}
+
+__all__ = ["EXPERIMENTS"]
