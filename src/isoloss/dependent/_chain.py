@@ -98,7 +98,7 @@ class Head:
     """
 
     def __init__(
-        self, model: nn.Module, closure: Closure, run: Run, layer: Layer, outputs: Tensor, tail: nn.Module
+        self, model: nn.Module, closure: Closure, run: Run, layer: Layer, outputs: Tensor, tail: nn.Sequential
     ):
         self._model, self._closure, self._run = model, closure, run
         self._layer, self._tail = layer, tail
@@ -143,7 +143,8 @@ class Head:
 
         def instead(*args, **kwargs):
             used.append(True)
-            return self._tail(z.clone() if z.dtype == self._dtype else z.to(self._dtype))
+            outputs = z.clone() if z.dtype == self._dtype else z.to(self._dtype)
+            return self._tail(outputs) if len(self._tail) else outputs
 
         before = self._model.__dict__.get("forward")
         self._model.__dict__["forward"] = instead

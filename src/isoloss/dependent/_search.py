@@ -356,7 +356,8 @@ def _through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> T
     if 2 * len(y) < n:
         residual = torch.addmm(y, trace.u, trace.x, alpha=-1)
         return below.addmm_(core, residual).addmm_(read, solved @ trace.x, alpha=-1)
-    return below.addmm_(core, y).addmm_(torch.addmm(core @ trace.u, read, solved), trace.x, alpha=-1)
+    mixed = trace.u.mT @ solved
+    return below.addmm_(core, y).addmm_((mixed + mixed.mT)[:n], trace.x, alpha=-1)
 
 
 def _plus(below: Tensor | None, a: Tensor, b: Tensor) -> Tensor:

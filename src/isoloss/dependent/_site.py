@@ -1,6 +1,7 @@
 """A layer of a chain as the search sees it: fitted to its inputs in the moved network."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,12 +59,12 @@ class Site:
         """Is its weight one that an element moves?"""
         return self.reads or self.makes is not None
 
-    @property
+    @cached_property
     def few(self) -> bool:
         """Are there no more samples than columns of the weight, so that any outputs can be fitted?"""
         return self.stage.columns.shape[1] <= len(self.stage.columns)
 
-    @property
+    @cached_property
     def by_gram(self) -> bool:
         """Is the Gram matrix of the samples cheaper than the gradient?"""
         outputs, inputs = self.matrix.shape
