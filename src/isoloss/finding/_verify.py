@@ -24,7 +24,7 @@ NEARLY = 1e-2
 BROKEN = 1e-7
 # Inputs so many times as large as the examples, on which relations must hold that were read off numbers.
 SCALES = (3.0, 0.3, 10.0, 30.0, 300.0)
-# Shifts are longer on larger inputs, but not so long that what cancels costs more than two digits.
+# Shifts are so many times longer on larger inputs: what cancels costs two digits, which deep models need.
 LONGEST = 30.0
 # How differently other inputs are drawn, see `redrawn`; the first that the model can take is used.
 BOLDNESS = (2, 1, 0)
@@ -206,7 +206,7 @@ class Verifier:
     def verified(self, symmetries: Sequence[Symmetry]) -> tuple[list[Symmetry], list[str]]:
         """Those that hold, each with its error, and a note for each that does not."""
         kept, notes = [], []
-        parameters = sum(t.numel() for t in self.tensors.values())
+        parameters = _count(self.tensors)
         order = {n: i for i, n in enumerate(self.tensors)}
         rounds = next(n for limit, n in ROUNDS if parameters <= limit)
         for exact in (True, False):
@@ -268,7 +268,8 @@ class Verifier:
     def _element(self, symmetry: Symmetry) -> Tensor:
         """A random element; of a finite group one that is nowhere the identity, for that would show nothing."""
         # A short shift would seldom be seen by what jumps at regular distances.
-        size = 0.3 * min(self._scale, LONGEST) if isinstance(symmetry.group, Translation) else 0.3
+        longest = LONGEST if _count(self.tensors) <= ROUNDS[0][0] else 1.0
+        size = 0.3 * min(self._scale, longest) if isinstance(symmetry.group, Translation) else 0.3
         g = symmetry.sample(size, self.random, dtype=torch.float64)
         if isinstance(symmetry.group, Permutation):
             # The cycle through all indices, in the order that was drawn.
@@ -337,8 +338,12 @@ def _rms(t: Tensor) -> float:
     return float(torch.linalg.vector_norm(t.detach(), dtype=wide)) / max(t.numel(), 1) ** 0.5
 
 
+def _count(tensors: dict[str, Tensor]) -> int:
+    return sum(t.numel() for t in tensors.values())
+
+
 def _small(tensors: dict[str, Tensor]) -> bool:
-    return sum(t.numel() for t in tensors.values()) < 10_000_000
+    return _count(tensors) < 10_000_000
 
 
 def _key(symmetry: Symmetry) -> tuple:
