@@ -54,7 +54,7 @@ class Experiment:
         """The settings: the paper's, or the reduced ones, with further changes.
 
         Raises:
-            ValueError: If there is no such setting.
+            ValueError: If there is no such setting, or it is of another kind.
         """
         chosen = {**(self.quick if quick else {}), **(changes or {})}
         if unknown := sorted(set(chosen) - self.fields):
@@ -62,7 +62,29 @@ class Experiment:
                 f"reproduce: {self.name} has the settings {', '.join(sorted(self.fields))}; "
                 f"got {', '.join(unknown)}; see docs/reproduce.md."
             )
+        self._check_types(changes or {})
         return self.settings(**chosen)
+
+    def _check_types(self, changes: Mapping[str, Any]) -> None:
+        """A setting is of the kind of the paper's: a number for a number, numbers for numbers; counts are positive."""
+        paper = self.settings()
+        for name, value in changes.items():
+            known = getattr(paper, name)
+            numbers = isinstance(known, int | float) and not isinstance(known, bool)
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+            if numbers and not fits:
+                raise ValueError(
+                    f"reproduce: {name} must be a number, such as {known}; got {value!r}; write --set {name}={known}."
+                )
+            if isinstance(known, tuple | list) and not isinstance(value, tuple | list):
+                raise ValueError(
+                    f"reproduce: {name} must be several values, such as {known}; got {value!r}; "
+                    "separate them as in Python."
+                )
+        if not is_count(changes.get("seeds", 1)):
+            raise ValueError(
+                f"reproduce: seeds must be a whole number of at least 1; got {changes['seeds']!r}; write --set seeds=3."
+            )
 
     @property
     def fields(self) -> frozenset[str]:
@@ -76,6 +98,11 @@ class Experiment:
             f.name: (getattr(paper, f.name), getattr(settings, f.name)) for f in dataclasses.fields(paper)
         }
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name != "data"}
+
+
+def is_count(value: Any) -> bool:
+    """Is it a count of at least one?"""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def experiment(

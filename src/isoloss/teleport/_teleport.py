@@ -202,10 +202,12 @@ class Teleport:
     def _jump(self) -> Jump:
         if self.minibatches is None:
             return self._jump_on(None)
-        jumps = [self._jump_on(minibatch) for minibatch in self.minibatches()]
+        closures = self.minibatches()
+        jumps = [] if callable(closures) else [self._jump_on(minibatch) for minibatch in closures]
         if not jumps:
             raise ValueError(
-                "Teleport: minibatches() must return at least one closure; got none; "
+                "Teleport: minibatches() must return a list of at least one closure; "
+                f"got {'a function' if callable(closures) else 'none'}; "
                 "an iterator is used up by one jump: make it anew at every call."
             )
         return joined(jumps)
