@@ -156,7 +156,7 @@ class Search:
         length = self._sign * radius / steps
         for n in range(steps):
             found = self.slopes(thetas, slopes_only=True) if n else first
-            if n == 0 or found.reach <= 1.0:
+            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):  # what rounding alone does to a fit
                 reached, here = thetas, found
             else:
                 length *= 0.5
