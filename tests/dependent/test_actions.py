@@ -262,3 +262,15 @@ def test_shapes_are_checked():
     case = Case(nn.Tanh(), 2)
     with pytest.raises(ValueError, match=r"g must be \(h, h\)"):
         case.act(Difference(), near(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_the_identity_of_action_1_moves_no_saturated_units(dtype):
+    case = Case(nn.Tanh(), 5)
+    case.v, case.u, case.x = (60 * case.v).to(dtype), case.u.to(dtype), case.x.to(dtype)
+    assert (case.v @ case.x).abs().max() > 60
+    v, u = case.act(One(), torch.eye(H, dtype=dtype))
+    assert torch.equal(v, case.v)
+    assert_close(u, case.u)
+    published, _ = case.act(One(by_differences=False), torch.eye(H, dtype=dtype))
+    assert (published - case.v).norm() > 0.1 * case.v.norm()  # a control: the inverse does not give back Z

@@ -9,6 +9,7 @@ MODULES = [
     nn.Identity(),
     nn.ReLU(),
     nn.LeakyReLU(0.2),
+    nn.LeakyReLU(2.0),
     nn.Tanh(),
     nn.Sigmoid(),
     Extended(nn.Tanh(), 6.0),

@@ -1,3 +1,5 @@
+from math import exp
+
 import pytest
 import torch
 from torch import nn
@@ -187,3 +189,36 @@ def test_dead_units_and_repeated_samples_do_no_harm():
     there = search.ascend(0.1, 5)
     assert there.value >= there.before and all(t.isfinite().all() for t in there.thetas)
     assert_close(there.loss, chain.loss, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("k", [7, 20, 40, 60])
+def test_with_dead_units_the_loss_stays_and_no_matrix_moves_too_far(k):
+    model = perceptron(6, 16, 12, 3, activation=nn.ReLU)
+    with torch.no_grad():
+        model[0].bias[:10] = -100.0
+    search, chain = search_of(model, closure(model, k))
+    there = search.ascend(0.1, 10)
+    # A fit that is exact in theory keeps it to sqrt(eps), Newton steps to LEVEL.
+    assert_close(there.loss, chain.loss, rtol=1.5e-8, atol=0)
+    for i, matrix in there.matrices.items():
+        old = chain.stages[i].layer.matrix
+        # e^(n r) with e^-r = 1 - 0.1: the middle layer belongs to two pairs.
+        assert (matrix - old).norm() <= (0.9 ** -(2 if i == 1 else 1) - 1) * old.norm()
+
+
+def test_a_batch_that_is_not_finite_moves_nothing():
+    model = perceptron(6, 8, 7, 3)
+    x, y = torch.randn(5, 6).double(), torch.randint(3, (5,))
+    x[0, 0] = float("nan")
+    search, _ = search_of(model, lambda: cross_entropy(model(x), y))
+    there = search.ascend(0.1, 3)
+    assert there.matrices == {} and there.before != there.before
+
+
+@pytest.mark.parametrize("radius", [5.0, 50.0])
+def test_a_large_radius_is_finite(radius):
+    model = perceptron(6, 8, 7, 3, activation=nn.Tanh)
+    search, _ = search_of(model, closure(model, 5))
+    there = search.ascend(1.0 - exp(-radius), 5)
+    assert all(m.isfinite().all() for m in there.matrices.values())
+    assert there.value >= there.before

@@ -115,7 +115,7 @@ def _leaky(module: nn.Module, reach: float) -> Activation:
 
     return Activation(
         lambda z: nn.functional.leaky_relu(z, low),
-        lambda z: z.sign().clamp_min_(low),  # vectorized, which where and comparisons are not
+        lambda z: torch.where(z > 0, z.new_ones(()), z.new_full((), low)),
         None,
         inverse if low > 0 else None,
     )

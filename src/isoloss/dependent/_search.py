@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import inf, isfinite, nan
 
 import torch
 from torch import Tensor
@@ -14,6 +14,12 @@ from isoloss.dependent._site import Site, Trace
 
 # Relative change of the loss that may remain where it is brought back by Newton steps.
 LEVEL = 1e-9
+
+# How often a search that has led too far is drawn back by half, before it stays where it was.
+HALVINGS = 6
+
+# By how much of the radius Newton steps of the loss may lead beyond it.
+SLACK = 1e-2
 
 Hessian = Callable[[Tensor], Tensor]
 
@@ -27,12 +33,14 @@ class Slopes:
         loss: The loss.
         slopes: Derivatives of the value, one tensor per pair.
         tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
+        reach: Largest change of a matrix, as a fraction of what is allowed.
     """
 
     value: float
     loss: float | Tensor
     slopes: list[Tensor]
     tilts: list[Tensor] | None
+    reach: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Arrival:
         before: Half of the squared gradient norm at the identity.
         value: The same there, with these weights.
         loss: The loss there.
+        reach: Largest change of a matrix, as a fraction of what is allowed.
     """
 
     thetas: list[Tensor]
@@ -69,6 +78,7 @@ class Arrival:
     before: float
     value: float
     loss: float
+    reach: float
 
 
 class Search:
@@ -81,6 +91,10 @@ class Search:
     Where a layer has more samples than weights to fit them, the loss moves to first order. Its derivative over the
     elements, which the same contraction gives, is then projected out of every step, and a Newton step along it takes
     the loss back to what it was.
+
+    No matrix moves by more than :math:`\|W' - W\|_F \le (e^{nr} - 1) \|W\|_F`, where n is the number of pairs that it
+    belongs to and r the radius: what n elements can do to it by multiplication from the left and from the right.
+    Without it the fits, which are ill-conditioned where there are about as many samples as weights, do not have it.
 
     Args:
         chain: The model on a batch.
@@ -119,6 +133,7 @@ class Search:
             self._needs_top = site.makes is not None or (self._needs_top and not cut)
         self._head: tuple[Tensor, Tensor, Hessian] | None = None
         self._gram: Tensor | None = None
+        self._allowed = [inf] * len(self._sites)
 
     @torch.no_grad()
     def ascend(self, radius: float, steps: int) -> "Arrival":
@@ -131,13 +146,22 @@ class Search:
         Returns:
             Where they have led; the identity, if that is no better.
         """
-        thetas = self.start()
+        home = {i: s.matrix for i, s in enumerate(self._sites) if s.moves}
+        if not all(bool(t.isfinite().all()) for s in self._sites for t in (s.stage.rows, s.matrix)):
+            return Arrival(self.start(), {}, nan, nan, self._chain.loss, 0.0)
+        self._allowed = [(1.0 - radius) ** -s.sides - 1.0 if radius < 1.0 else inf for s in self._sites]
+        thetas = reached = self.start()
         first = here = self.slopes(thetas)
         level = None if first.tilts is None else Level.of(first.tilts)
+        length = self._sign * radius / steps
         for n in range(steps):
-            here = self.slopes(thetas, slopes_only=True) if n else first
+            found = self.slopes(thetas, slopes_only=True) if n else first
+            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):  # what rounding alone does to a fit
+                reached, here = thetas, found
+            else:
+                length *= 0.5
             missing = 0.0 if level is None else float(first.loss) - float(here.loss)
-            stepped = _stepped(thetas, here.slopes, self._sign * radius / steps, level, missing)
+            stepped = _stepped(reached, here.slopes, length, level, missing)
             if stepped is None:
                 break
             thetas = stepped
@@ -145,10 +169,12 @@ class Search:
         if level is not None:  # nearly, at less cost than where it counts
             loss = self._chain.head.loss(self._forward(thetas)[-1].z)
             thetas = level.shifted(thetas, float(first.loss) - float(loss))
-        there = self._levelled(thetas, level)
-        if self._sign * there.value > self._sign * first.value:
-            return replace(there, before=first.value)
-        return replace(self.arrive(self.start()), before=first.value)
+        for _ in range(HALVINGS):
+            there = self._levelled(thetas, level)
+            if self._allows(there, radius) and self._sign * there.value > self._sign * first.value:
+                return replace(there, before=first.value)
+            thetas = [0.5 * t for t in thetas]
+        return Arrival(self.start(), home, first.value, first.value, self._chain.loss, 0.0)
 
     def start(self) -> list[Tensor]:
         """The thetas of the identity."""
@@ -179,12 +205,12 @@ class Search:
         top = hessian(along.tangents[-1]) if self._needs_top else traces[-1].delta
         slopes = self._contracted(traces, thetas, top, along)
         if slopes_only:
-            return Slopes(nan, loss, slopes, None)
+            return Slopes(nan, loss, slopes, None, self._reach(traces))
         tilts = None
         if not self.exact:
             tilts = self._contracted(traces, thetas, traces[-1].delta, None)
         squares = [_dot(s, t.delta) for s, t in zip(along.seen, traces, strict=True)]
-        return Slopes(*self._numbers(squares, loss), slopes, tilts)
+        return Slopes(*self._numbers(squares, loss), slopes, tilts, self._reach(traces))
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
@@ -195,7 +221,7 @@ class Search:
         squares = [_dot(self._times_gradient(i, t)[0], t.delta) for i, t in enumerate(traces)]
         value, loss = self._numbers(squares, loss)
         moves = {i: t.w for i, t in enumerate(traces) if self._sites[i].moves}
-        return Arrival(thetas, moves, value, value, loss)
+        return Arrival(thetas, moves, value, value, loss, self._reach(traces))
 
     def _there(self, thetas: Sequence[Tensor]) -> tuple[list[Trace], Tensor, Hessian]:
         """Forward and backward through the moved network."""
@@ -316,8 +342,28 @@ class Search:
     def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
         return None if site.makes is None else thetas[site.makes]
 
+    def _reach(self, traces: list[Trace]) -> float:
+        """Largest change of a matrix as a fraction of what is allowed; not a number if one is not finite."""
+        changes = [
+            torch.linalg.vector_norm(t.w - s.matrix) / (a * s.size)
+            for s, t, a in zip(self._sites, traces, self._allowed, strict=True)
+            if s.moves and a > 0.0
+        ]
+        return float(torch.stack(changes).amax()) if changes else 0.0
+
+    def _allows(self, there: Arrival, radius: float) -> bool:
+        """Is all finite, no matrix or element farther than allowed, and the loss what it was?"""
+        if not isfinite(there.value) or not there.reach <= 1.0:
+            return False
+        longest = max(float(torch.linalg.vector_norm(t)) for t in there.thetas)
+        if not longest <= radius * (1.0 + SLACK * (1.0 - radius)):
+            return False
+        eps = max(torch.finfo(s.stage.layer.weight.dtype).eps for s in self._sites)
+        bound = eps**0.5 if self.exact else max(LEVEL, 16 * eps)
+        return abs(there.loss - self._chain.loss) <= bound * abs(self._chain.loss)
+
     def _levelled(self, thetas: list[Tensor], level: "Level | None", rounds: int = 6) -> "Arrival":
-        """Arrive, and correct thetas until the loss is what it was, to LEVEL or four roundings."""
+        """Arrive, and correct thetas, in some rounds, until the loss is what it was, to LEVEL or four roundings."""
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         there = self.arrive(thetas)
         for _ in range(rounds):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import nan
 
 import torch
 from torch import Tensor
@@ -59,6 +60,16 @@ class Site:
         """Is its weight one that an element moves?"""
         return self.reads or self.makes is not None
 
+    @property
+    def sides(self) -> int:
+        """Number of the pairs that it belongs to."""
+        return self.reads + (self.makes is not None)
+
+    @cached_property
+    def size(self) -> Tensor:
+        """The norm of its matrix, not zero."""
+        return torch.linalg.vector_norm(self.matrix).clamp_min(torch.finfo(self.matrix.dtype).tiny)
+
     @cached_property
     def few(self) -> bool:
         """Are there no more samples than columns of the weight, so that any outputs can be fitted?"""
@@ -104,8 +115,12 @@ class Site:
         return trace
 
     def moved(self, x: Tensor, theta: Tensor | None) -> "Trace":
-        """The same, fitted by rank in float64: what is written in the end."""
-        u = Difference().outgoing(x, self.matrix, self.stage.columns, x) if self.reads else self.matrix
+        """The same, fitted by rank in float64: what is written in the end. To inputs that are not finite nothing fits."""
+        u = self.matrix
+        if self.reads:
+            finite = bool(x.isfinite().all())
+            rule = Difference()
+            u = rule.outgoing(x, u, self.stage.columns, x) if finite else torch.full_like(u, nan)
         trace = Trace(x, u, self.stage.rows)
         if theta is not None:
             trace.w = torch.addmm(u, theta, self.seen(u))

@@ -8,9 +8,9 @@ from torch.testing import assert_close
 
 from dependent.nets import closure, gradient_norm, perceptron, symmetries_of
 from isoloss import Teleport
-from isoloss.dependent import teleport_
+from isoloss.dependent import Search, teleport_
 from isoloss.groups import Permutation
-from isoloss.teleport import SOLVERS, Balance, DependentAscent, GradientNorm, Point, always
+from isoloss.teleport import SOLVERS, Balance, DependentAscent, GradientNorm, Point, always, every
 from isoloss.teleport._scalings import Scalings
 
 
@@ -124,3 +124,59 @@ def test_a_teleport_in_training_moves_and_computes_the_gradients_anew(k):
     assert_close(jump.gradient_norm_after, (2 * after) ** 0.5, rtol=1e-6, atol=1e-9)
     for p, g in zip(model.parameters(), torch.autograd.grad(loss(), list(model.parameters())), strict=True):
         assert_close(p.grad, g)
+
+
+def trained(k, teleports, rate=0.1):
+    """Train on batches of k for 60 steps: the largest growth of a weight's norm, and the loss of all data."""
+    torch.manual_seed(0)
+    model = perceptron(6, 16, 16, 3)
+    x = torch.randn(400, 6).double()
+    y = (x[:, :3] + 0.3 * torch.randn(400, 3).double()).argmax(1)
+    seen = [slice(0, 400)]
+    loss = lambda: nn.functional.cross_entropy(model(x[seen[0]]), y[seen[0]])  # noqa: E731
+    symmetries = symmetries_of(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    options = {"solver": DependentAscent(symmetries), "schedule": every(10), "loss": loss}
+    teleport = Teleport(optimizer, symmetries, **options)
+    norms = lambda: torch.stack([p.detach().norm() for p in model.parameters() if p.dim() > 1])  # noqa: E731
+    first, growth = norms(), 1.0
+    for _ in range(60):
+        seen[0] = torch.randint(400, (k,))
+        optimizer.zero_grad()
+        loss().backward()
+        if teleports:
+            teleport.step()
+        growth = max(growth, (norms() / first).max().item())
+        optimizer.step()
+    seen[0] = slice(0, 400)
+    return growth, loss().item()
+
+
+@pytest.mark.parametrize("k", [16, 17, 32])
+def test_training_is_safe_with_batches_about_as_large_as_a_layer_is_wide(k):
+    growth, value = trained(k, True)
+    plain, reference = trained(k, False)
+    # Six teleports of at most exp(0.2) each for a layer in two pairs; it takes far less.
+    assert growth < 1.5 * plain
+    assert value < 1.1 * reference
+
+
+@pytest.mark.parametrize("k", [16, 17, 32])
+def test_without_a_bound_on_the_weights_it_is_not(k, monkeypatch):
+    """A control."""
+    monkeypatch.setattr(Search, "_reach", lambda *_: 0.0)
+    growth, value = trained(k, True)
+    assert not (growth < 10.0 and value < 10.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), inf, -inf])
+def test_where_weights_are_not_finite_it_is_skipped(value):
+    model = perceptron(6, 10, 8, 3)
+    loss, symmetries = closure(model, 5), symmetries_of(model)
+    with torch.no_grad():
+        model[2].weight[0, 0] = value
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    solver = DependentAscent(symmetries)
+    teleport = Teleport(optimizer, symmetries, solver=solver, schedule=always, loss=loss)
+    loss().backward()
+    assert "not finite" in teleport.step().skipped

@@ -14,11 +14,13 @@ from isoloss.dependent._factor import right_divide
 class One:
     r"""Moves V so that the activations of the batch become g S, and U by the inverse of g.
 
-    .. math:: V' = V + (\sigma^{-1}(g\,\sigma(Z)) - V X)\,X^+, \qquad U' = U g^{-1}
+    .. math:: V' = V + (\sigma^{-1}(g\,\sigma(Z)) - \sigma^{-1}(\sigma(Z)))\,X^+, \qquad U' = U g^{-1}
 
     It needs an activation that is a bijection, or is extended to one. By differences the identity moves nothing, and
-    it is a group action for every batch of independent inputs: :math:`V' X = \sigma^{-1}(gS)` exactly, so the changes
-    of two elements add up to that of their product.
+    on one pair of layers it is a group action for every batch of independent inputs: :math:`V' X = \sigma^{-1}(gS)`, so
+    the changes of two elements add up to that of their product. Units that are saturated, so that the inverse does not
+    give back Z, are an exception: the identity still moves nothing, but other elements keep the batch only as far as
+    rounding tells activations apart.
 
     Attributes:
         by_differences: False for the published :math:`V' = \sigma^{-1}(g\,\sigma(VX))\,X^+`, under which the identity
@@ -51,11 +53,11 @@ class One:
                 "use LeakyReLU, Tanh or Sigmoid modules, or choose Difference()."
             )
         wide = torch.promote_types(g.dtype, z.dtype)
-        target = activation.inverse(g.to(wide) @ activation.value(z.to(wide)))
-        target = target.double()
+        s = activation.value(z.to(wide))
+        target = activation.inverse(g.to(wide) @ s).double()
         if not self.by_differences:
             return right_divide(target, x, self.cutoff).to(v)
-        return (v.double() + right_divide(target - v.double() @ x.double(), x, self.cutoff)).to(v)
+        return (v.double() + right_divide(target - activation.inverse(s).double(), x, self.cutoff)).to(v)
 
     def outgoing(self, g: Tensor, u: Tensor, s: Tensor, moved: Tensor) -> Tensor:
         """See `DependentAction`; a unit may be read by several columns, the taps of a convolution."""
