@@ -91,13 +91,15 @@ def reproduce(
 
 
 def check(experiments: Sequence[Experiment], changes: Mapping[str, Any]) -> None:
-    """Refuse changes of settings that no experiment has.
+    """Refuse changes of settings that no experiment has, or that are of another kind.
 
     Raises:
         ValueError: If there is one.
     """
     if unknown := sorted(set(changes) - frozenset().union(*(e.fields for e in experiments))):
         experiments[0].configure(quick=False, changes={name: changes[name] for name in unknown})
+    for chosen in experiments:
+        chosen.configure(quick=False, changes={n: v for n, v in changes.items() if n in chosen.fields})
 
 
 def _one(
