@@ -144,7 +144,8 @@ class Search:
             steps: Number of steps.
 
         Returns:
-            Where they have led; the identity, if that is no better.
+            Where they have led, drawn back by halves until that is allowed and better; else the identity. Without
+            matrices and a value if something here is not finite.
         """
         home = {i: s.matrix for i, s in enumerate(self._sites) if s.moves}
         if not all(bool(t.isfinite().all()) for s in self._sites for t in (s.stage.rows, s.matrix)):
@@ -367,7 +368,11 @@ class Search:
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         there = self.arrive(thetas)
         for _ in range(rounds):
-            if level is None or not tolerance < abs(there.loss - self._chain.loss) < torch.inf:
+            if (
+                level is None
+                or not there.reach <= 1.0
+                or not tolerance < abs(there.loss - self._chain.loss) < torch.inf
+            ):
                 break
             there = self.arrive(level.shifted(there.thetas, self._chain.loss - there.loss))
         return there

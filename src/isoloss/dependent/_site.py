@@ -115,7 +115,7 @@ class Site:
         return trace
 
     def moved(self, x: Tensor, theta: Tensor | None) -> "Trace":
-        """The same, fitted by rank in float64: what is written in the end. To inputs that are not finite nothing fits."""
+        """The same, fitted by rank in float64: what is written in the end. Nothing fits inputs that are not finite."""
         u = self.matrix
         if self.reads:
             finite = bool(x.isfinite().all())

@@ -62,7 +62,8 @@ def search(
         loss: Runs the model once on a batch and returns the loss.
         found: The pairs that may move; if None all of which no parameter is frozen.
         steps: Steps of the ascent, each of one Hessian-vector product.
-        radius: All singular values of every g stay in [exp(-radius), exp(radius)].
+        radius: All singular values of every g stay in [exp(-radius), exp(radius)], and no matrix of weights W, bias
+            included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
         lower: Go where the gradient is smaller.
         weights: Factors of the squared norms of the gradients, by the names of the weights; see `Search`.
 
@@ -106,7 +107,8 @@ def teleport_(
         symmetries: Those of the model, from `isoloss.find`.
         loss: Runs the model once on a batch and returns the loss.
         steps: Steps of the ascent, each of one Hessian-vector product.
-        radius: All singular values of every g stay in [exp(-radius), exp(radius)].
+        radius: All singular values of every g stay in [exp(-radius), exp(radius)], and no matrix of weights W, bias
+            included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
         lower: Go where the gradient is smaller.
         held_out: Returns the loss on other data, to be reported.
         max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond

@@ -18,11 +18,12 @@ class DependentAscent:
     """Raise or lower the gradient norm by data-dependent actions on all pairs of adjacent layers at once.
 
     The group is far larger than that of the exact symmetries, GL(h) whatever the activation, but the loss stays on
-    the batch only: exactly with no more samples than units, to rounding otherwise, where the search follows the
+    the batch only: exactly with no more samples than units, to a tolerance otherwise, where the search follows the
     level set. On other data it changes; measure it, and bound it by `Teleport(max_loss_change=...)`, which sees the
     batch, or by a smaller radius. Gradients and momentum cannot be transported: gradients are computed anew.
 
-    The radius bounds log g of every pair in the spectral norm.
+    The radius r bounds log g of every pair in the spectral norm, and the change of every matrix W, bias included, by
+    (exp(n r) - 1) |W| in the Frobenius norm, where n, 1 or 2, is the number of pairs that it belongs to.
 
     Args:
         symmetries: Those of the model, as `Teleport` gets them.
