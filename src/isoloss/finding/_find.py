@@ -15,7 +15,7 @@ from isoloss.finding._run import interpret
 from isoloss.finding._solve import Solution
 from isoloss.finding._tape import record
 from isoloss.finding._translations import translations
-from isoloss.finding._verify import BROKEN, SCALES, Verifier
+from isoloss.finding._verify import BROKEN, SCALES, Verifier, key_of
 from isoloss.finding._world import copy_in_float64, settings, without_trace
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
@@ -126,17 +126,19 @@ def _search(
         notes += note + _unseen(unseen)
         found, guesses = _apart_from(unseen, found), _apart_from(unseen | {x.name for x in flat}, guesses)
     likely = verifier.elsewhere(guesses)
-    halves = {id(half) for half, phase in with_phases(found) if any(_same(phase, s) for s in likely)}
+    known = {key_of(s) for s in likely}
+    halves = {id(half) for half, phase in with_phases(found) if key_of(phase) in known}
     found = [s for s in found if id(s) not in halves]
     if verify:
         found, failed = verifier.verified(found)
         notes += [f"{note}; it is not a symmetry here" for note in failed]
         if not tape_branches:
             kept = verifier.elsewhere(found, SCALES[:1])
+            holding = {key_of(s) for s in kept}
             notes += [
                 f"{s.family} {s.name} on {', '.join(s.parameters[:3])}: it holds for the example inputs only"
                 for s in found
-                if not any(_same(s, k) for k in kept)
+                if key_of(s) not in holding
             ]
             found = kept
     found += likely
@@ -166,10 +168,6 @@ def _apart_from(unseen: set[str], symmetries: list[Symmetry]) -> list[Symmetry]:
     """
     modules = {name.rpartition(".")[0] for name in unseen}
     return [s for s in symmetries if not any(n.rpartition(".")[0] in modules for n in s.parameters)]
-
-
-def _same(a: Symmetry, b: Symmetry) -> bool:
-    return a.group == b.group and a.slots == b.slots
 
 
 def _controlled(verifier: Verifier, found: list[Symmetry]) -> tuple[list[Symmetry], list[str]]:

@@ -162,11 +162,11 @@ class Verifier:
                 break
             self.perturb()
             self.vary(scale)
-            errors = {_key(s): s.error for s in self.verified(kept)[0]}
+            errors = {key_of(s): s.error for s in self.verified(kept)[0]}
             kept = [
-                replace(s, error=max(s.error or 0.0, errors[_key(s)] or 0.0))
+                replace(s, error=max(s.error or 0.0, errors[key_of(s)] or 0.0))
                 for s in kept
-                if _key(s) in errors
+                if key_of(s) in errors
             ]
         self.return_to_examples()
         return kept
@@ -217,8 +217,8 @@ class Verifier:
                 good, bad = self._bisect(some[i : i + size], not exact)
                 kept += good
                 notes += bad
-        place = {_key(s): i for i, s in enumerate(symmetries)}
-        return sorted(kept, key=lambda s: place[_key(s)]), notes
+        place = {key_of(s): i for i, s in enumerate(symmetries)}
+        return sorted(kept, key=lambda s: place[key_of(s)]), notes
 
     def _bisect(self, some: list[Symmetry], without_eps: bool) -> tuple[list[Symmetry], list[str]]:
         error, tolerance = self.error(some, without_eps), TOLERANCE
@@ -346,7 +346,8 @@ def _small(tensors: dict[str, Tensor]) -> bool:
     return _count(tensors) < 10_000_000
 
 
-def _key(symmetry: Symmetry) -> tuple:
+def key_of(symmetry: Symmetry) -> tuple:
+    """What a symmetry is, whatever its error."""
     return symmetry.group, symmetry.slots
 
 

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
+from isoloss._checks import is_whole
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 
@@ -66,13 +68,11 @@ class Experiment:
         return self.settings(**chosen)
 
     def _check_types(self, changes: Mapping[str, Any]) -> None:
-        """A setting is of the kind of the paper's: a number for a number, numbers for numbers; counts are positive."""
+        """A setting is of the kind of the paper's: a number for a number, several for several; and there is a seed."""
         paper = self.settings()
         for name, value in changes.items():
             known = getattr(paper, name)
-            numbers = isinstance(known, int | float) and not isinstance(known, bool)
-            fits = isinstance(value, int | float) and not isinstance(value, bool)
-            if numbers and not fits:
+            if _is_number(known) and not _is_number(value):
                 raise ValueError(
                     f"reproduce: {name} must be a number, such as {known}; got {value!r}; write --set {name}={known}."
                 )
@@ -81,7 +81,7 @@ class Experiment:
                     f"reproduce: {name} must be several values, such as {known}; got {value!r}; "
                     "separate them as in Python."
                 )
-        if not is_count(changes.get("seeds", 1)):
+        if not is_whole(changes.get("seeds", 1), 1):
             raise ValueError(
                 f"reproduce: seeds must be a whole number of at least 1; got {changes['seeds']!r}; write --set seeds=3."
             )
@@ -100,9 +100,8 @@ class Experiment:
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1] and name != "data"}
 
 
-def is_count(value: Any) -> bool:
-    """Is it a count of at least one?"""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def experiment(
