@@ -9,7 +9,6 @@ from torch import Tensor
 
 from isoloss.dependent import Frame
 from isoloss.dependent._frame import _fixed
-from isoloss.teleport.curves._elementwise import composed, elementwise_derivatives
 from isoloss.teleport.curves._layers import LayerPair, powers
 from isoloss.teleport.curves._leibniz import (
     Series,
@@ -17,6 +16,7 @@ from isoloss.teleport.curves._leibniz import (
     pseudo_inverse,
     quotient,
     square_root,
+    trace_rank,
     transposed,
 )
 
@@ -35,7 +35,9 @@ class ForwardCurve:
         Z = U C\, C(t)^T \;\text{(frame)}
 
     Here C is the complement of the frame R = [S | C]. With more samples than units all three agree. A bias of the
-    outgoing layer is a column of U, and S then ends in a row of ones, as in `isoloss.dependent`; S must have full rank.
+    outgoing layer is a column of U, and S then ends in a row of ones, as in `isoloss.dependent`. S may have any rank
+    that it keeps along the curve: samples that are the same and units that are dead do not change it. Where it is less
+    than the number of samples the frame does what the difference form does, as `isoloss.dependent.Frame`.
 
     Attributes:
         layers: The two layers and the batch.
@@ -63,7 +65,7 @@ class ForwardCurve:
         """The parameters that move, at time t, as `isoloss.dependent` moves them."""
         u, v, x = self.layers.read(tensors)
         moved = torch.linalg.matrix_exp(t * self.algebra.to(u)) @ v
-        here, there = (self._units(self.layers.activation(w @ x), u, 1.0) for w in (v, moved))
+        here, there = (self.layers.units([w @ x], tensors)[0] for w in (v, moved))
         if self.form == "frame":
             return self.layers.write(Frame().outgoing(self.algebra, u, here, there), moved)
         # Not by singular vectors: their derivatives are lost where singular values are close.
@@ -72,26 +74,22 @@ class ForwardCurve:
         return self.layers.write(new if self.form == "papers" else new + u - (u @ there) @ back, moved)
 
     def derivatives(self, tensors: Tensors, order: int = 3) -> list[dict[str, Tensor]]:
-        """The first derivatives at t = 0, at most three."""
+        """The first derivatives at t = 0, at most three.
+
+        Raises:
+            ValueError: If the activations change their rank along the curve, which then has no derivative.
+        """
         u, v, x = self.layers.read(tensors)
         rows = powers(self.algebra.to(u), v, order)
-        z = v @ x
-        slopes = elementwise_derivatives(self.layers.activation, z, order)
-        moves = composed(slopes, [r @ x for r in rows])
-        s = [self._units(self.layers.activation(z), u, 1.0), *(self._units(r, u, 0.0) for r in moves)]
+        s = self.layers.units([w @ x for w in (v, *rows)], tensors)
         p = pseudo_inverse(s)
-        columns = [u @ s[0] @ q for q in p]
-        if self.form != "papers" and s[0].shape[0] > s[0].shape[1]:
+        columns, rank = [u @ s[0] @ q for q in p], trace_rank(s[0], p[0])
+        if self.form != "papers" and rank < len(s[0]):
             projector = product(s, p)
-            rest = (
-                _across(u, projector, s[0].shape[1]) if self.form == "frame" else [-u @ q for q in projector]
-            )
+            framed = self.form == "frame" and rank == s[0].shape[1]
+            rest = _across(u, projector, rank) if framed else [-u @ q for q in projector]
             columns = [c + r for c, r in zip(columns, rest, strict=True)]
         return [self.layers.write(c, r) for c, r in zip(columns[1:], rows, strict=True)]
-
-    def _units(self, s: Tensor, u: Tensor, last: float) -> Tensor:
-        """The units, with a last row where U has a bias: ones, or zeros for derivatives."""
-        return s if u.shape[1] == s.shape[0] else torch.cat([s, torch.full_like(s[:1], last)])
 
 
 def _across(u: Tensor, projector: Series, rank: int) -> Series:

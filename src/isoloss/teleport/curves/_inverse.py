@@ -48,20 +48,37 @@ class InverseCurve:
             )
         u, v, x = self._read(tensors)
         a, z = t * self.algebra.to(u), v @ x
-        moved = self.layers.inverse(torch.linalg.matrix_exp(a) @ self.layers.activation(z))
+        moved = self.layers.inverse(torch.linalg.matrix_exp(a) @ self._activation(z))
         # Not a solve: torch (2.13) differentiates that wrongly when forward rules are nested.
-        return self.layers.write(u @ torch.linalg.matrix_exp(-a), v + (moved - z) @ torch.linalg.pinv(x))
+        back = self._times(u, torch.linalg.matrix_exp(-a))
+        return self.layers.write(back, v + (moved - z) @ torch.linalg.pinv(x))
 
     def derivatives(self, tensors: Tensors, order: int = 3) -> list[dict[str, Tensor]]:
         """The first derivatives at t = 0, at most three."""
         u, v, x = self._read(tensors)
         m, z, back = self.algebra.to(u), v @ x, torch.linalg.pinv(x)
-        slopes = inverse_derivatives(elementwise_derivatives(self.layers.activation, z, order))
-        rows = composed(slopes, powers(m, self.layers.activation(z), order))
-        columns = [p.mT for p in powers(-m.mT, u.mT, order)]
+        slopes = inverse_derivatives(elementwise_derivatives(self._activation, z, order))
+        rows, columns = composed(slopes, powers(m, self._activation(z), order)), []
+        for _ in range(order):
+            u = self._times(u, -m)
+            columns.append(u)
         return [self.layers.write(c, r @ back) for c, r in zip(columns, rows, strict=True)]
 
     def _read(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
         """The matrices, U without a bias: that does not move."""
         u, v, x = self.layers.read(tensors)
-        return u[:, : self.layers.width], v, x
+        taps = u.shape[1] // self.layers.width
+        return u[:, : self.layers.width * taps], v, x
+
+    def _times(self, u: Tensor, m: Tensor) -> Tensor:
+        """The product U M, where a unit may be read by several columns: the taps of a convolution."""
+        return torch.einsum("oht,hj->ojt", u.unflatten(1, (len(m), -1)), m).flatten(1)
+
+    def _activation(self, z: Tensor) -> Tensor:
+        activation = self.layers.elementwise
+        if activation is None:
+            raise ValueError(
+                "InverseCurve: between the layers there must be an elementwise activation, and after it nothing but "
+                f"means and flattening; got {self.layers.activation or 'what no module computes'}; choose ForwardCurve."
+            )
+        return activation(z.clone())

@@ -1,104 +1,151 @@
-"""Two adjacent linear layers with an activation between them, and the batch that reaches them."""
+"""Two adjacent layers and what lies between them, on the batch that reaches them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-Tensors = Mapping[str, Tensor]
+from isoloss.dependent import Layer
+from isoloss.teleport.curves._between import elementwise, expanded, leading, through
+from isoloss.teleport.curves._leibniz import Series
 
-ELEMENTWISE = (
-    nn.CELU,
-    nn.ELU,
-    nn.GELU,
-    nn.Identity,
-    nn.LeakyReLU,
-    nn.LogSigmoid,
-    nn.Mish,
-    nn.ReLU,
-    nn.SELU,
-    nn.SiLU,
-    nn.Sigmoid,
-    nn.Softplus,
-    nn.Softsign,
-    nn.Tanh,
-    nn.Tanhshrink,
-)
+Tensors = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class LayerPair:
-    r"""The two layers :math:`U \sigma(V X)` of a network, on a batch.
+    r"""The two layers :math:`U f(V X)` of a network, on a batch.
 
-    A bias of the first is the last column of V, and X then ends in a row of ones (dissertation, below Eq. 4.11); that
-    of the second is the last column of U.
+    The columns of X are samples, for a linear layer, or patches, for a convolution. A bias of the first is the last
+    column of V, and X then ends in a row of ones (dissertation, below Eq. 4.11); that of the second is the last
+    column of U.
 
     Attributes:
         model: The network.
         inputs: The batch, as the model takes it.
-        incoming: Name of the layer V, an nn.Linear.
-        outgoing: Name of the layer U, an nn.Linear.
-        activation: The elementwise function between them.
-        inverse: Its inverse, needed by `InverseCurve.at` only.
+        incoming: Name of the layer V, an nn.Linear or a convolution without groups.
+        outgoing: Name of the layer U, another one.
+        activation: What lies between. An nn.Sequential may hold any modules without parameters: activations, pooling,
+            flattening. Anything else is taken to be an elementwise function. None takes what the model computes there,
+            at the price of runs of the model for every derivative.
+        inverse: The inverse of the activation, needed by `InverseCurve.at` only.
     """
 
     model: nn.Module = field(repr=False)
     inputs: Tensor = field(repr=False)
     incoming: str
     outgoing: str
-    activation: Callable[[Tensor], Tensor]
+    activation: Callable[[Tensor], Tensor] | None
     inverse: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         first, second = (self.model.get_submodule(name) for name in (self.incoming, self.outgoing))
-        fits = isinstance(first, nn.Linear) and isinstance(second, nn.Linear)
-        if not fits or first.out_features != second.in_features:
+        fits = Layer.suits(first) and Layer.suits(second)
+        if not fits or second.weight.shape[1] % first.weight.shape[0]:  # type: ignore[union-attr, operator, index]
             raise ValueError(
-                f"LayerPair: the layers must be nn.Linear, the second as wide as the first; got {first} and {second}; "
-                "choose two layers with only an activation between them."
+                "LayerPair: the layers must be linear or convolutions without groups, the second as wide as the "
+                f"first; got {first} and {second}; choose two layers with only an activation between them."
             )
 
     @property
     def width(self) -> int:
-        """The hidden width h."""
-        return self.model.get_submodule(self.incoming).out_features  # type: ignore[return-value]
+        """The hidden width h: channels, for a convolution."""
+        return self._layer(self.incoming).weight.shape[0]
+
+    @property
+    def elementwise(self) -> Callable[[Tensor], Tensor] | None:
+        """The activation, if it comes first and nothing but pooling by means and flattening follows; else None."""
+        return leading(self.activation)
 
     def read(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """The matrices U (m, h), V (h, n) and X (n, k), with these parameters: the first layers of one forward pass."""
+        """The matrices U (m, H), V (h, n) and X (n, k), with these parameters: the first layers of one forward pass."""
         u, v = (self._matrix(tensors, name) for name in (self.outgoing, self.incoming))
-        x = self._reaching(tensors).flatten(0, -2).mT
-        return u, v, x if v.shape[1] == x.shape[0] else torch.cat([x, x.new_ones(1, x.shape[1])])
+        x, _ = self._reaching(tensors)
+        return u, v, self._layer(self.incoming).columns(x)
+
+    def units(self, z: Series, tensors: Tensors) -> Series:
+        """The columns that U reads, and their derivatives, from those of VX; a row of ones if U has a bias.
+
+        Args:
+            z: The product VX, shape (h, k), and its derivatives.
+            tensors: All parameters by name.
+        """
+        shape, reader = self._shape, self._layer(self.outgoing)
+        images = [self._layer(self.incoming).image(x, shape) for x in z]
+        if self.activation is None:
+            images = expanded(lambda image: self._between(image, tensors), images)
+        elif isinstance(self.activation, nn.Sequential):
+            images = through(self.activation, images)
+        else:
+            images = elementwise(self.activation, images)
+        first, *others = (reader.columns(x) for x in images)
+        if reader.bias is not None:
+            others = [torch.cat([x[:-1], torch.zeros_like(x[-1:])]) for x in others]
+        return [first, *others]
 
     def write(self, u: Tensor, v: Tensor) -> dict[str, Tensor]:
         """The matrices, or their derivatives, as parameters by name; U with the column of the bias or without."""
         named = {}
         for name, matrix in ((self.incoming, v), (self.outgoing, u)):
-            n = self.model.get_submodule(name).in_features
-            named[f"{name}.weight"] = matrix[:, :n]
+            weight = self._layer(name).weight
+            n = weight[0].numel()
+            named[_called(name, "weight")] = matrix[:, :n].reshape(weight.shape)
             if matrix.shape[1] != n:
-                named[f"{name}.bias"] = matrix[:, -1]
+                named[_called(name, "bias")] = matrix[:, -1]
         return named
+
+    def _layer(self, name: str) -> Layer:
+        return Layer(name, self.model.get_submodule(name))
 
     @staticmethod
     def _matrix(tensors: Tensors, name: str) -> Tensor:
-        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        weight, bias = tensors[_called(name, "weight")].flatten(1), tensors.get(_called(name, "bias"))
         return weight if bias is None else torch.cat([weight, bias[:, None]], 1)
 
-    def _reaching(self, tensors: Tensors) -> Tensor:
-        def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            raise _ReachedError(args[0])
+    @cached_property
+    def _shape(self) -> torch.Size:
+        """Shape of the outputs of the first layer; it does not depend on the parameters."""
+        with torch.no_grad():
+            return self._reaching(dict(self.model.named_parameters()))[1]
 
-        hook = self.model.get_submodule(self.incoming).register_forward_pre_hook(stop)
+    def _reaching(self, tensors: Tensors) -> tuple[Tensor, torch.Size]:
+        """The inputs of the first layer, and the shape of its outputs."""
+
+        def stop(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            raise _ReachedError(args[0], output.shape)
+
+        return self._stopped(tensors, self.model.get_submodule(self.incoming).register_forward_hook(stop))
+
+    def _between(self, image: Tensor, tensors: Tensors) -> Tensor:
+        """The inputs of the second layer, from the outputs of the first."""
+
+        def replace(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            return image
+
+        def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            raise _ReachedError(args[0], args[0].shape)
+
+        handle = self.model.get_submodule(self.incoming).register_forward_hook(replace)
+        try:
+            last = self.model.get_submodule(self.outgoing).register_forward_pre_hook(stop)
+            return self._stopped(tensors, last)[0]
+        finally:
+            handle.remove()
+
+    def _stopped(self, tensors: Tensors, handle) -> tuple[Tensor, torch.Size]:
+        """Run the model until a hook has seen enough."""
         try:
             functional_call(self.model, dict(tensors), (self.inputs,))
         except _ReachedError as reached:
-            return reached.x
+            return reached.x, reached.shape
         finally:
-            hook.remove()
+            handle.remove()
         raise ValueError(
-            f"LayerPair: the model must run {self.incoming}; got a pass without it; choose another layer."
+            f"LayerPair: the model must run {self.incoming} and {self.outgoing}; got a pass without; "
+            "choose other layers."
         )
 
 
@@ -111,46 +158,11 @@ def powers(m: Tensor, x: Tensor, order: int) -> list[Tensor]:
     return found
 
 
-def layer_pairs(model: nn.Module, inputs: Tensor) -> list[LayerPair]:
-    """Every pair of adjacent linear layers with one elementwise activation between them.
-
-    Args:
-        model: An nn.Sequential, nested or not: there what follows what is certain.
-        inputs: The batch, as the model takes it.
-
-    Raises:
-        ValueError: If the model is no nn.Sequential.
-    """
-    if not isinstance(model, nn.Sequential):
-        raise ValueError(
-            f"layer_pairs: the model must be an nn.Sequential; got {type(model).__name__}; "
-            "name the layers yourself: LayerPair(model, inputs, incoming, outgoing, activation)."
-        )
-    chain = list(_flat(model, ""))
-    return [
-        LayerPair(model, inputs, one, two, activation, _inverse(activation))
-        for (one, first), (_, activation), (two, second) in zip(chain, chain[1:], chain[2:], strict=False)
-        if isinstance(first, nn.Linear)
-        and isinstance(activation, ELEMENTWISE)
-        and isinstance(second, nn.Linear)
-    ]
-
-
-def _flat(model: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in model.named_children():
-        if isinstance(child, nn.Sequential):
-            yield from _flat(child, f"{prefix}{name}.")
-        else:
-            yield prefix + name, child
-
-
-def _inverse(activation: nn.Module) -> Callable[[Tensor], Tensor] | None:
-    if isinstance(activation, nn.LeakyReLU) and activation.negative_slope > 0:
-        return lambda y: torch.where(y > 0, y, y / activation.negative_slope)
-    return activation if isinstance(activation, nn.Identity) else None
+def _called(layer: str, kind: str) -> str:
+    return f"{layer}.{kind}" if layer else kind
 
 
 class _ReachedError(Exception):
-    def __init__(self, x: Tensor):
+    def __init__(self, x: Tensor, shape: torch.Size):
         super().__init__()
-        self.x = x
+        self.x, self.shape = x, shape
