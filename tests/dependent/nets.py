@@ -69,3 +69,27 @@ def gradient_norm(model, loss):
     """Half of the squared norm, by autograd."""
     found = torch.autograd.grad(loss(), list(model.parameters()))
     return 0.5 * sum(g.square().sum().item() for g in found)
+
+
+def somewhere(search, size=0.05):
+    return [size * torch.randn_like(t) / len(t) ** 0.5 for t in search.start()]
+
+
+def add_ones(s):
+    return torch.cat([s, torch.ones(1, s.shape[1]).double()])
+
+
+def moved(model, x, thetas, bases):
+    """The matrices of the moved network, with pseudo-inverses."""
+    layers, sigma, matrices = [m for m in model if isinstance(m, nn.Linear)], model[1], []
+    old = new = add_ones(x.mT)
+    for i, layer in enumerate(layers):
+        w = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
+        y = w @ old
+        if i:
+            w = w + (y - w @ new) @ torch.linalg.pinv(new)
+        if i < len(thetas):
+            w = w + thetas[i] @ (w if bases[i] is None else bases[i].mT @ w)
+        matrices.append(w)
+        old, new = add_ones(sigma(y)), add_ones(sigma(w @ new))
+    return tuple(matrices)

@@ -6,32 +6,17 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.testing import assert_close
 
-from dependent.nets import closure, convolutional, gradient_norm, perceptron, search_of
+from dependent.nets import (
+    add_ones,
+    closure,
+    convolutional,
+    gradient_norm,
+    moved,
+    perceptron,
+    search_of,
+    somewhere,
+)
 from isoloss.dependent import Difference
-
-
-def somewhere(search, size=0.05):
-    return [size * torch.randn_like(t) / len(t) ** 0.5 for t in search.start()]
-
-
-def add_ones(s):
-    return torch.cat([s, torch.ones(1, s.shape[1]).double()])
-
-
-def moved(model, x, thetas, bases):
-    """The matrices of the moved network, with pseudo-inverses."""
-    layers, sigma, matrices = [m for m in model if isinstance(m, nn.Linear)], model[1], []
-    old = new = add_ones(x.mT)
-    for i, layer in enumerate(layers):
-        w = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
-        y = w @ old
-        if i:
-            w = w + (y - w @ new) @ torch.linalg.pinv(new)
-        if i < len(thetas):
-            w = w + thetas[i] @ (w if bases[i] is None else bases[i].mT @ w)
-        matrices.append(w)
-        old, new = add_ones(sigma(y)), add_ones(sigma(w @ new))
-    return tuple(matrices)
 
 
 def twin(model, x, y, thetas, bases):
@@ -63,7 +48,7 @@ def test_the_derivatives_are_those_of_autograd_through_pseudo_inverses(activatio
     search, _ = search_of(model, lambda: cross_entropy(model(x), y))
     for thetas in (search.start(), somewhere(search)):
         found = search.slopes(thetas)
-        numbers, slopes, tilts = twin(model, x, y, thetas, [s.q for s in search._makers()])
+        numbers, slopes, tilts = twin(model, x, y, thetas, search.recursion.bases)
         # Both sides invert Gram matrices of condition up to 1e6; the damping of ours is of the size of eps.
         assert_close([found.value, found.loss], numbers, rtol=1e-7, atol=1e-10)
         largest = max(s.abs().max().item() for s in slopes)

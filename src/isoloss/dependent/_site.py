@@ -9,6 +9,7 @@ from torch import Tensor
 
 from isoloss.dependent._chain import Stage
 from isoloss.dependent._factor import Cholesky
+from isoloss.dependent._link import Link
 from isoloss.dependent.actions import Difference
 
 # Damping of the Gram matrices of the search, relative to their diagonals, in units of eps: what a Cholesky
@@ -59,6 +60,12 @@ class Site:
     def moves(self) -> bool:
         """Is its weight one that an element moves?"""
         return self.reads or self.makes is not None
+
+    @property
+    def above(self) -> Link:
+        """What leads to the inputs of the next layer."""
+        assert self.stage.link is not None
+        return self.stage.link
 
     @property
     def sides(self) -> int:
