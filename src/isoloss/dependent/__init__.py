@@ -16,6 +16,7 @@ Example:
 from isoloss.dependent._activation import ACTIVATIONS, Activation, Extended, activation_of
 from isoloss.dependent._bounds import change_bound, equivariance_bound, lipschitz_bound
 from isoloss.dependent._chain import Chain
+from isoloss.dependent._evaluated import Measure
 from isoloss.dependent._factor import Factor
 from isoloss.dependent._frame import frame
 from isoloss.dependent._layer import Layer
@@ -47,6 +48,7 @@ __all__ = [
     "Factor",
     "Frame",
     "Layer",
+    "Measure",
     "Moved",
     "One",
     "Pair",

@@ -1,6 +1,7 @@
 """Half of the squared gradient norm of the moved network, and its derivative by one Hessian-vector product."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ class GradientNorm:
     Args:
         recursion: The network.
     """
+
+    whole: ClassVar[bool] = False
 
     def __init__(self, recursion: Recursion):
         self._recursion, self._sites = recursion, recursion.sites

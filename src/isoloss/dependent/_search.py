@@ -1,13 +1,15 @@
-"""Ascent of the gradient norm over data-dependent elements, within what elements and weights may do."""
+"""Ascent of the gradient norm, or of any measure, over data-dependent elements, within what elements and weights may do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from isoloss.dependent._chain import Chain
+from isoloss.dependent._evaluated import Evaluated, Measure
 from isoloss.dependent._gradient_norm import GradientNorm
 from isoloss.dependent._level import Level, stepped
 from isoloss.dependent._pair import Pair
@@ -29,7 +31,7 @@ class Slopes:
     """The objective and the loss at some elements, with their derivatives over these.
 
     Attributes:
-        value: Half of the squared gradient norm; not a number if it was not asked for.
+        value: Half of the squared gradient norm, or the measure; not a number if it was not asked for.
         loss: The loss.
         slopes: Derivatives of the value, one tensor per pair.
         tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
@@ -50,7 +52,7 @@ class Arrival:
     Attributes:
         thetas: The elements.
         matrices: The moved weights of every layer that moves, by position in the chain.
-        before: Half of the squared gradient norm at the identity.
+        before: Half of the squared gradient norm at the identity, or the measure.
         value: The same there, with these weights.
         loss: The loss there.
         reach: Largest change of a matrix, as a fraction of what is allowed.
@@ -75,6 +77,8 @@ class Search:
     elements, which the same contraction gives, is then projected out of every step, and a Newton step along it takes
     the loss back to what it was.
 
+    Any other measure is differentiated by the moved weights, and contracted by the same recursion.
+
     No matrix moves by more than :math:`\|W' - W\|_F \le (e^{nr} - 1) \|W\|_F`, where n is the number of pairs that it
     belongs to and r the radius: what n elements can do to it by multiplication from the left and from the right.
     Without it the fits, which are ill-conditioned where there are about as many samples as weights, do not have it.
@@ -85,6 +89,7 @@ class Search:
         lower: Descend instead.
         weights: Factors of the squared norms of the gradients, by the names of the weights; where there is none the
             layer does not count. None counts every trained layer once. A bias counts like its weight.
+        measure: What to raise in the place of the gradient norm: any differentiable function of the parameters.
 
     References:
         docs/dependent.md, "The search". Differs from Algorithm 1 of the dissertation in all but the idea.
@@ -96,10 +101,13 @@ class Search:
         found: Sequence[Pair],
         lower: bool = False,
         weights: Mapping[str, float] | None = None,
+        measure: Measure | None = None,
     ):
         self._chain, self._sign = chain, -1.0 if lower else 1.0
         self.recursion = Recursion(chain, found, weights)
-        self._objective = GradientNorm(self.recursion)
+        self._objective = (
+            GradientNorm(self.recursion) if measure is None else Evaluated(self.recursion, measure)
+        )
         self._sites, self.exact = self.recursion.sites, self.recursion.exact
         self.start, self.changes = self.recursion.start, self.recursion.changes
         self._allowed = [inf] * len(self._sites)
@@ -147,8 +155,8 @@ class Search:
 
     @torch.no_grad()
     def value(self, thetas: Sequence[Tensor]) -> tuple[float, float]:
-        """Half of the squared gradient norm, and the loss."""
-        return self._objective.value(self.recursion.at(thetas))
+        """What is raised (half of the squared gradient norm, if there is no measure), and the loss."""
+        return self._objective.value(self.recursion.at(thetas, whole=self._objective.whole))
 
     @torch.no_grad()
     def slopes(self, thetas: Sequence[Tensor], slopes_only: bool = False) -> Slopes:
@@ -158,15 +166,16 @@ class Search:
             thetas: The elements.
             slopes_only: Leave out the value and the derivative of the loss.
         """
-        there = self.recursion.at(thetas)
-        slopes, along = self._objective.slopes(there, thetas)
+        objective: Any = self._objective
+        there = self.recursion.at(thetas, whole=objective.whole)
+        slopes, along = objective.slopes(there, thetas)
         reach = self._reach(there.traces)
         if slopes_only:
             return Slopes(nan, there.loss, slopes, None, reach)
         tilts = None
         if not self.exact:
             tilts = self.recursion.slopes(there, thetas, there.traces[-1].delta)
-        return Slopes(*self._objective.value_along(there, along), slopes, tilts, reach)
+        return Slopes(*objective.value_along(there, along), slopes, tilts, reach)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from isoloss.dependent._chain import Chain
+from isoloss.dependent._evaluated import Measure
 from isoloss.dependent._layer import Layer
 from isoloss.dependent._move import Moved, objection, writes
 from isoloss.dependent._pair import Pair, pairs
@@ -26,7 +27,7 @@ class Destination:
         changes: For every pair g - 1, as a product of two matrices; of the second, None is the identity.
         matrices: The moved matrices of all layers that move.
         loss: The loss here.
-        before: Squared gradient norm here.
+        before: Squared gradient norm here, or the measure that was asked for.
         after: The same there, as predicted.
         size: Largest Frobenius norm of g - 1.
     """
@@ -54,8 +55,9 @@ def search(
     radius: float = 0.1,
     lower: bool = False,
     weights: Mapping[str, float] | None = None,
+    measure: Measure | None = None,
 ) -> Destination:
-    """Find where the gradient is larger and a batch is computed as before, without moving.
+    """Find where the gradient, or a measure, is larger and a batch is computed as before, without moving.
 
     Args:
         symmetries: Those of the model.
@@ -64,8 +66,9 @@ def search(
         steps: Steps of the ascent, each of one Hessian-vector product.
         radius: All singular values of every g stay in [exp(-radius), exp(radius)], and no matrix of weights W, bias
             included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
-        lower: Go where the gradient is smaller.
+        lower: Go where it is smaller.
         weights: Factors of the squared norms of the gradients, by the names of the weights; see `Search`.
+        measure: What to raise in the place of the gradient norm; a step then costs one gradient of it.
 
     Raises:
         ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range.
@@ -79,12 +82,12 @@ def search(
     chosen = _trained(symmetries) if found is None else list(found)
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
-        ascent = Search(chain, chosen, lower, weights)
+        ascent = Search(chain, chosen, lower, weights, measure)
         there = ascent.ascend(1.0 - exp(-radius), steps)
     matrices = {chain.stages[i].layer: m for i, m in there.matrices.items()}
     size = max(float(torch.linalg.vector_norm(t)) for t in there.thetas)
-    changes = ascent.changes(there.thetas)
-    return Destination(changes, matrices, chain.loss, 2 * there.before, 2 * there.value, size)
+    changes, factor = ascent.changes(there.thetas), 2 if measure is None else 1
+    return Destination(changes, matrices, chain.loss, factor * there.before, factor * there.value, size)
 
 
 def teleport_(

@@ -32,6 +32,15 @@ class Landscape:
         """The parameters that the optimizer trains."""
         return {n: t.detach() for n, t in self.point.parameters.items() if t.is_floating_point()}
 
+    def value(self, w: Vector) -> Tensor:
+        """The objective at w, in float64.
+
+        Raises:
+            ValueError: If the objective needs the loss and there is none.
+        """
+        with torch.enable_grad():  # an objective may differentiate the loss
+            return self.objective.evaluate(self.point, self._at(w)).detach().double()
+
     def slope(self, w: Vector) -> tuple[Tensor, Vector]:
         """The objective at w, in float64, and its gradient.
 

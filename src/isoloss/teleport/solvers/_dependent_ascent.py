@@ -2,32 +2,39 @@
 
 from collections.abc import Sequence
 from math import inf, log1p
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from isoloss.dependent import pair_of, search
 from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport._landscape import Landscape
+from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import GradientNorm, Objective
-from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
+from isoloss.teleport.solvers._solver import CONSTANT, SWITCHED_OFF, Solution
 
 
 class DependentAscent:
-    """Raise or lower the gradient norm by data-dependent actions on all pairs of adjacent layers at once.
+    r"""Raise or lower an objective by data-dependent actions on all pairs of adjacent layers at once.
 
     The group is far larger than that of the exact symmetries, GL(h) whatever the activation, but the loss stays on
     the batch only: exactly with no more samples than units, to a tolerance otherwise, where the search follows the
     level set. On other data it changes; measure it, and bound it by `Teleport(max_loss_change=...)`, which sees the
     batch, or by a smaller radius. Gradients and momentum cannot be transported: gradients are computed anew.
 
+    The gradient norm has a path of its own. Any other objective is evaluated at the moved weights and differentiated
+    by them, :math:`C_l = \partial f / \partial W_l`; what the elements do to the weights, fits included, is contracted
+    with that in closed form. A `Mahalanobis` norm is the one with the preconditioner as it is here.
+
     The radius r bounds log g of every pair in the spectral norm, and the change of every matrix W, bias included, by
     (exp(n r) - 1) |W| in the Frobenius norm, where n, 1 or 2, is the number of pairs that it belongs to.
 
     Args:
         symmetries: Those of the model, as `Teleport` gets them.
-        steps: Steps of the ascent; each is a Hessian-vector product and a factorization per layer.
+        steps: Steps of the ascent; each is a slope of the objective (for the gradient norm a Hessian-vector product)
+            and a factorization per layer.
 
     References:
         Dissertation, Algorithm 1 with the action of Eq. (4.16). Differs: see docs/dependent.md.
@@ -57,20 +64,13 @@ class DependentAscent:
         """Find new values of the parameters within the radius; see `Solver.solve`.
 
         Raises:
-            TypeError: If the objective is not the gradient norm.
-            ValueError: If there is no loss, or no bound.
+            ValueError: If there is no loss, or no bound, or the objective cannot be evaluated.
         """
-        if not isinstance(objective, GradientNorm):
-            raise TypeError(
-                f"DependentAscent: the objective must be GradientNorm; got {type(objective).__name__}; "
-                "choose a solver that evaluates objectives."
-            )
         if radius == inf:
             raise ValueError(
                 "DependentAscent: the radius must be finite; got inf; give Teleport(radius=0.1)."
             )
         loss = point.loss_for("DependentAscent")
-        weights = objective.form(point).weights
         trained = point.rates.keys()
         found = [p for s in symmetries if (p := self._pair(s)) is not None and trained >= set(p.parameters)]
         elements: list[torch.Tensor | None] = [None] * len(symmetries)
@@ -78,6 +78,10 @@ class DependentAscent:
             zero = torch.zeros(())
             reason = SWITCHED_OFF if found else "no pair of adjacent layers has all of its parameters trained"
             return Solution(elements, zero, zero, zero, skipped=reason)
+        what: dict[str, Any] = {"measure": Landscape(objective, point, "DependentAscent")}
+        if isinstance(objective, GradientNorm):
+            weights = objective.form(point).weights
+            what = {"weights": {name: weights.get(name, 1.0) for name in trained}}
         there = search(
             self._symmetries,
             lambda: loss({}),
@@ -85,8 +89,11 @@ class DependentAscent:
             steps=self.steps,
             radius=radius,
             lower=objective.lower,
-            weights={name: weights.get(name, 1.0) for name in trained},
+            **what,
         )
+        if "measure" in what and abs(there.after - there.before) <= rounding(point) * abs(there.before):
+            here = torch.tensor([there.before, there.before, 0.0], dtype=torch.float64)
+            return Solution(elements, *here.unbind(), skipped=CONSTANT)
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
         # Singular values of g are at least 1 - |g - 1|: that is what bounds log g.
         numbers = torch.tensor([there.before, there.after, -log1p(-there.size)], dtype=torch.float64)
