@@ -73,9 +73,7 @@ def explicit(curve):
     def at(t, tensors):
         u, v, x = curve.layers.read(tensors)
         moved = torch.linalg.matrix_exp(t * curve.algebra) @ v
-        here, there = (curve.layers.activation(w @ x) for w in (v, moved))
-        if u.shape[1] != here.shape[0]:
-            here, there = (torch.cat([s, torch.ones_like(s[:1])]) for s in (here, there))
+        here, there = (curve.layers.units([w @ x], tensors)[0] for w in (v, moved))
         back = torch.linalg.pinv(there)
         new = u @ here @ back
         if here.shape[0] > here.shape[1]:

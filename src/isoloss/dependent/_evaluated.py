@@ -24,9 +24,10 @@ class Measure(Protocol):
 class Evaluated:
     r"""A measure as a function of the elements.
 
-    With :math:`C_l = \partial f / \partial W_l` at the moved weights, the derivative over the elements is
-    :math:`\sum_l \langle C_l, \partial W_l / \partial \Theta \rangle`, which `Recursion.slopes` contracts in closed form:
-    the measure is differentiated by the weights alone, once, and nothing by autograd through a fit.
+    .. math:: df = \sum_l \langle C_l, dW_l(\Theta) \rangle, \qquad C_l = \partial f / \partial W_l
+
+    The measure is differentiated by the moved weights alone, once; `Recursion.slopes` contracts the rest in closed
+    form, and nothing is differentiated by autograd through a fit.
 
     Args:
         recursion: The network.

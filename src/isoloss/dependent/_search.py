@@ -1,4 +1,4 @@
-"""Ascent of the gradient norm, or of any measure, over data-dependent elements, within what elements and weights may do."""
+"""Ascent of the gradient norm, or any measure, over data-dependent elements, within what these and weights may do."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,7 +175,8 @@ class Search:
         tilts = None
         if not self.exact:
             tilts = self.recursion.slopes(there, thetas, there.traces[-1].delta)
-        return Slopes(*objective.value_along(there, along), slopes, tilts, reach)
+        value, loss = objective.value_along(there, along)
+        return Slopes(value, loss, slopes, tilts, reach)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":

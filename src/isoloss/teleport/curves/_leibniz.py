@@ -99,11 +99,14 @@ def _check(p: Series, s: Series) -> None:
     gaps = [x - y for x, y in zip(product(product(s, p), s), s, strict=True)]
     largest = max(float(torch.linalg.vector_norm(x.detach())) for x in s)
     # Half of the digits: the other half is left to rounding, times a power of the condition number.
-    if max(float(torch.linalg.vector_norm(g.detach())) for g in gaps) > largest * torch.finfo(s[0].dtype).eps ** 0.5:
+    if (
+        max(float(torch.linalg.vector_norm(g.detach())) for g in gaps)
+        > largest * torch.finfo(s[0].dtype).eps ** 0.5
+    ):
         raise ValueError(
-            "curves: the activations must keep their rank along a curve, or it has no derivative; got activations of "
-            f"shape {tuple(s[0].shape)} and rank {trace_rank(s[0], p[0])}, which changes at once; leave out samples "
-            "or units that are copies of others, or start away from such a point."
+            "curves: the activations must keep their rank along a curve, or it has no derivative; got rank "
+            f"{trace_rank(s[0], p[0])} of at most {min(s[0].shape)}, which changes at once; leave out units or samples "
+            "that are copies of others, or start away from such a point."
         )
 
 

@@ -40,9 +40,7 @@ def layer_pairs(along: Symmetries | nn.Module, inputs: Tensor) -> list[LayerPair
         else:
             activation = None if between is None else nn.Sequential(*between)
         inverse = None if activation is None else _inverse(leading(activation))
-        found.append(
-            LayerPair(model, inputs, pair.producer.name, pair.reader.name, activation, inverse)
-        )
+        found.append(LayerPair(model, inputs, pair.producer.name, pair.reader.name, activation, inverse))
     return found
 
 

@@ -92,8 +92,8 @@ class DependentAscent:
             **what,
         )
         if "measure" in what and abs(there.after - there.before) <= rounding(point) * abs(there.before):
-            here = torch.tensor([there.before, there.before, 0.0], dtype=torch.float64)
-            return Solution(elements, *here.unbind(), skipped=CONSTANT)
+            here = torch.tensor(there.before, dtype=torch.float64)
+            return Solution(elements, here, here, 0.0 * here, skipped=CONSTANT)
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
         # Singular values of g are at least 1 - |g - 1|: that is what bounds log g.
         numbers = torch.tensor([there.before, there.after, -log1p(-there.size)], dtype=torch.float64)
