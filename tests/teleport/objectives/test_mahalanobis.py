@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.optim import SGD, Adadelta, Adagrad, Adam, AdamW, NAdam, RMSprop
+from torch.optim import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, Rprop
 from torch.testing import assert_close
 
 from isoloss.groups import GeneralLinear
@@ -23,6 +23,10 @@ PLAIN = {
     "Adam": (Adam, {"betas": (0.0, 0.99), "eps": 1e-4}),
     "Adam, amsgrad": (Adam, {"betas": (0.0, 0.9), "amsgrad": True}),
     "AdamW": (AdamW, {"betas": (0.0, 0.999), "weight_decay": 0.0}),
+    "NAdam": (NAdam, {"betas": (0.0, 0.99), "eps": 1e-4}),
+    "RAdam": (RAdam, {"betas": (0.0, 0.9), "eps": 1e-4}),  # rectified from the sixth step on
+    "Adamax": (Adamax, {"betas": (0.0, 0.9), "eps": 1e-4}),
+    "Adadelta": (Adadelta, {"rho": 0.8, "eps": 1e-4}),
 }
 
 
@@ -31,7 +35,9 @@ def adaptive(name, steps=3, **options):
     return landscape(cls, steps=steps, **settings, **options)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 4], ids=["first step", "second step", "fifth step"])
+@pytest.mark.parametrize(
+    "steps", [0, 1, 4, 7], ids=["first step", "second step", "fifth step", "eighth step"]
+)
 @pytest.mark.parametrize("name", PLAIN)
 def test_it_is_what_the_next_step_multiplies_the_gradient_by(name, steps):
     model, optimizer, point = adaptive(name, steps)
@@ -50,13 +56,28 @@ def test_it_divides_gradients_in_half_precision_in_float32():
     assert all(a.dtype == torch.float32 for a in found.values())
 
 
-@pytest.mark.parametrize("cls", [NAdam, Adadelta])
-def test_optimizers_that_divide_by_something_else_are_refused(cls):
-    _, _, point = landscape(cls)
+def test_optimizers_that_divide_by_something_else_are_refused():
+    _, _, point = landscape(Rprop)
     with pytest.raises(
-        ValueError, match="second moments must be known, one of sum, square_avg.*choose GradientNorm"
+        ValueError,
+        match="second moments must be known, one of sum, square_avg.*got .*prev.* choose GradientNorm",
     ):
         preconditioner(point)
+
+
+def test_another_second_moment_under_the_same_settings_is_refused():
+    """As AdaBelief has: the settings are Adam's, the entry of the state is not."""
+    _, _, point = landscape(Adam)
+    state = {n: {"exp_avg_var": s["exp_avg_sq"], "step": s["step"]} for n, s in point.state.items()}
+    with pytest.raises(ValueError, match="got exp_avg_var, step at 0.weight"):
+        preconditioner(replace(point, state=state))
+
+
+def test_the_first_steps_of_radam_cannot_be_transported():
+    _, _, point = landscape(RAdam)
+    assert Mahalanobis().scaling_form(point).power == -1
+    with pytest.raises(ValueError, match="RAdam in its first steps, .* choose second_moments='keep'"):
+        Mahalanobis(second_moments="transport").scaling_form(point)
 
 
 def test_with_sgd_it_is_the_gradient_norm():
@@ -90,10 +111,12 @@ def test_kept_it_is_known_where_a_jump_leads(name, lower):
     assert objective.evaluate(point, dict(model.named_parameters())).item() == pytest.approx(moved, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize(
+    "name", ["Adagrad", "RMSprop", "Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adadelta"]
+)
 def test_transported_it_is_known_where_a_jump_leads(name):
     """The norm read anew from the state, which has moved with the gradients: what was predicted, up to eps."""
-    model, optimizer, _ = adaptive(name)
+    model, optimizer, _ = adaptive(name, 8)
     for group in optimizer.param_groups:
         group["eps"] = 1e-14
     x, symmetries = torch.randn(16, 5).double(), mlp_symmetries(model)

@@ -11,17 +11,20 @@ from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic, widen
 from isoloss.teleport.objectives._gradient_norm import relative
 from isoloss.teleport.objectives._objective import check_lower
-from isoloss.teleport.objectives._preconditioner import preconditioner
+from isoloss.teleport.objectives._preconditioner import divides_by_nothing, preconditioner
 
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    r"""Squared Mahalanobis norm of the gradient, for Adagrad, RMSprop, Adam and AdamW.
+    r"""Squared Mahalanobis norm of the gradient, in the metric of Adagrad, RMSprop, Adadelta, Adam and its kin.
 
     .. math:: -\frac{dL}{dt} = \eta \lVert \nabla L \rVert_A^2, \qquad
         A = \operatorname{diag}(\sqrt{G_{t+1}} + \epsilon)^{-1}
 
-    G is the optimizer's second moment, read from its state. Two choices say what becomes of A in a jump; take the one
+    G is the optimizer's second moment, read from its state; Adamax has the largest of its gradients in the place of the
+    root, Adadelta multiplies by the root mean square of its steps, RAdam by its rectification.
+
+    Two choices say what becomes of A in a jump; take the one
     that agrees with the `second_moments` of `Teleport`. Both are functions of transported gradients, and cost no pass:
 
     - "keep": A stays where it is. Entries are multiplied by :math:`s^{-2c}`, as those of the plain squared norm.
@@ -30,7 +33,8 @@ class Mahalanobis:
 
     Only scalings (and signs and permutations) keep a weighted sum of entries one; matrices mix the entries and need
     a solver that evaluates. Call it after `unscale_` if a GradScaler is used: the state knows unscaled gradients.
-    SGD has A = I. Momentum, weight decay and RAdam's rectification are not part of A.
+    SGD has A = I, and RAdam in its first steps, in which nothing but "keep" is left. Momentum (NAdam's, too) and weight
+    decay are not part of A.
 
     Attributes:
         lower: Go where it is small instead.
@@ -57,7 +61,16 @@ class Mahalanobis:
             )
 
     def scaling_form(self, point: Point) -> Quadratic:
-        """The weighted sum of squares of the gradients here."""
+        """The weighted sum of squares of the gradients here.
+
+        Raises:
+            ValueError: If A is to be transported and is the identity, as in the first steps of RAdam.
+        """
+        if self.second_moments == "transport" and divides_by_nothing(point):
+            raise ValueError(
+                "Mahalanobis: what is transported must be divided by; got RAdam in its first steps, which are those of "
+                "SGD; choose second_moments='keep' until its variance is rectified."
+            )
         roots = {n: a.sqrt() * widen(point.gradients[n]) for n, a in preconditioner(point).items()}
         power = -1 if self.second_moments == "keep" else -0.5
         return Quadratic(roots, power, relative(point.rates))

@@ -26,17 +26,26 @@ def preconditioner(point: Point) -> dict[str, Tensor]:
         ValueError: If the optimizer is none of `RULES`, and keeps second moments of its own.
 
     References:
-        Dissertation, Eq. (5.7). Differs: eps is added to the root, not under it, as torch's optimizers do.
+        Dissertation, Eq. (5.7). Differs: eps is added to the root, not under it, where torch's optimizers do so.
     """
     return {
-        name: 1.0 / _rule(point, name)(widen(g), point.state.get(name, {}), point.options.get(name, {}))
+        name: _rule(point, name)(widen(g), point.state.get(name, {}), point.options.get(name, {}))
         for name, g in point.gradients.items()
     }
 
 
+def divides_by_nothing(point: Point) -> bool:
+    """Is an optimizer that will divide by second moments still too early in its training to do so?"""
+    return any(
+        _rule(point, name) is _radam
+        and _rectified(_next(point.state.get(name, {})), _beta(point.options[name])) is None
+        for name in point.gradients
+    )
+
+
 def _adagrad(g: Tensor, state: State, options: State) -> Tensor:
     total = state.get("sum", options.get("initial_accumulator_value", 0.0))
-    return (total + g.square()).sqrt() + options.get("eps", 1e-10)
+    return 1.0 / ((total + g.square()).sqrt() + options.get("eps", 1e-10))
 
 
 def _rmsprop(g: Tensor, state: State, options: State) -> Tensor:
@@ -44,47 +53,88 @@ def _rmsprop(g: Tensor, state: State, options: State) -> Tensor:
     second = _averaged(state.get("square_avg"), g.square(), alpha)
     if options.get("centered", False):
         second = (second - _averaged(state.get("grad_avg"), g, alpha).square()).clamp_min(0.0)
-    return second.sqrt() + options.get("eps", 1e-8)
+    return 1.0 / (second.sqrt() + options.get("eps", 1e-8))
+
+
+def _adadelta(g: Tensor, state: State, options: State) -> Tensor:
+    rho, eps = options["rho"], options.get("eps", 1e-6)
+    steps = state.get("acc_delta", torch.zeros_like(g))
+    return ((steps + eps) / (_averaged(state.get("square_avg"), g.square(), rho) + eps)).sqrt()
 
 
 def _adam(g: Tensor, state: State, options: State) -> Tensor:
-    beta = float(options.get("betas", (0.9, 0.999))[1])
+    beta = _beta(options)
     second = _averaged(state.get("exp_avg_sq"), g.square(), beta)
     if options.get("amsgrad", False) and "max_exp_avg_sq" in state:
         second = torch.maximum(second, state["max_exp_avg_sq"])
-    steps = float(state.get("step", 0.0)) + 1.0
-    return (second / (1.0 - beta**steps)).sqrt() + options.get("eps", 1e-8)
+    return 1.0 / ((second / (1.0 - beta ** _next(state))).sqrt() + options.get("eps", 1e-8))
+
+
+def _radam(g: Tensor, state: State, options: State) -> Tensor:
+    beta, steps = _beta(options), _next(state)
+    factor = _rectified(steps, beta)
+    if factor is None:
+        return torch.ones_like(g)
+    second = _averaged(state.get("exp_avg_sq"), g.square(), beta)
+    return factor * (1.0 - beta**steps) ** 0.5 / (second.sqrt() + options.get("eps", 1e-8))
+
+
+def _adamax(g: Tensor, state: State, options: State) -> Tensor:
+    here = g.abs() + options.get("eps", 1e-8)
+    return 1.0 / (torch.maximum(_beta(options) * state["exp_inf"], here) if "exp_inf" in state else here)
 
 
 def _none(g: Tensor, state: State, options: State) -> Tensor:
     return torch.ones_like(g)
 
 
-# By the entry of the state that holds the second moment, and by a setting that only such optimizers have.
-RULES: dict[tuple[str, str], Rule] = {
-    ("sum", "lr_decay"): _adagrad,  # Adagrad
-    ("square_avg", "centered"): _rmsprop,  # RMSprop
-    ("exp_avg_sq", "amsgrad"): _adam,  # Adam, AdamW
-    ("momentum_buffer", "dampening"): _none,  # SGD
+# By the entry of the state that holds the second moment, and by settings that, of the optimizers that are not listed
+# before it, only such ones have.
+RULES: dict[tuple[str, frozenset[str]], Rule] = {
+    ("sum", frozenset({"lr_decay"})): _adagrad,  # Adagrad
+    ("square_avg", frozenset({"centered"})): _rmsprop,  # RMSprop
+    ("square_avg", frozenset({"rho"})): _adadelta,  # Adadelta
+    ("exp_avg_sq", frozenset({"amsgrad"})): _adam,  # Adam, AdamW
+    ("exp_avg_sq", frozenset({"momentum_decay"})): _adam,  # NAdam
+    ("exp_avg_sq", frozenset({"betas", "decoupled_weight_decay"})): _radam,  # RAdam
+    ("exp_inf", frozenset({"betas", "differentiable", "capturable"})): _adamax,  # Adamax
+    ("momentum_buffer", frozenset({"dampening"})): _none,  # SGD
 }
 
 
 def _rule(point: Point, name: str) -> Rule:
-    options = point.options.get(name, {})
-    for (_, setting), rule in RULES.items():
-        if setting in options:
+    options, state = point.options.get(name, {}), point.state.get(name, {})
+    moments = [k for k, x in state.items() if isinstance(x, Tensor) and x.shape == point.tensors[name].shape]
+    for (entry, settings), rule in RULES.items():
+        if settings <= options.keys() and (entry in state or not moments or rule is _none):
             return rule
-    if any(
-        isinstance(x, Tensor) and x.shape == point.tensors[name].shape
-        for x in point.state.get(name, {}).values()
-    ):
-        known = ", ".join(entry for entry, _ in RULES)
+    if moments:
+        known = ", ".join(dict.fromkeys(entry for entry, _ in RULES))
         raise ValueError(
             f"Mahalanobis: the optimizer's second moments must be known, one of {known}; got "
-            f"{', '.join(point.state[name])} at {name}; choose GradientNorm, or Adagrad, RMSprop, Adam, AdamW or SGD."
+            f"{', '.join(state)} at {name}; choose GradientNorm, or Custom(lambda point, w: ...) with the "
+            "preconditioner of this optimizer, which solvers evaluate."
         )
     return _none
 
 
 def _averaged(average: Tensor | None, new: Tensor, beta: float) -> Tensor:
     return (1.0 - beta) * new if average is None else beta * average + (1.0 - beta) * new
+
+
+def _beta(options: State) -> float:
+    return float(options.get("betas", (0.9, 0.999))[1])
+
+
+def _next(state: State) -> float:
+    """The number of the next step, from 1."""
+    return float(state.get("step", 0.0)) + 1.0
+
+
+def _rectified(steps: float, beta: float) -> float | None:
+    """RAdam's rectification of the variance; None while that is not tractable, and nothing is divided by it."""
+    most = 2.0 / (1.0 - beta) - 1.0
+    length = most - 2.0 * steps * beta**steps / (1.0 - beta**steps)
+    if length <= 5.0:
+        return None
+    return ((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) ** 0.5
