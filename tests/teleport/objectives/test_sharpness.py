@@ -67,11 +67,37 @@ def test_the_two_supports_differ():
     assert 5.5 < positive < 6.5
 
 
-def test_the_defaults_are_those_of_the_paper():
-    objective = Sharpness()
+def test_the_displacements_of_the_paper():
+    objective = Sharpness.of_the_paper(chunk=5, excess=True)
     assert objective.displacements[:3] == (0.001, 0.011, 0.021) and objective.displacements[-1] == 0.191
-    assert objective.directions == 200 and objective.passes == 4000
-    assert Sharpness(**SMALL, excess=True).passes == 16
+    assert objective.directions == 200 and objective.passes == 4001
+    assert objective.lower and objective.chunk == 5 and not Sharpness.of_the_paper(False).lower
+
+
+@pytest.mark.parametrize("support, degrees", [("sphere", (0, 2)), ("positive", (0, 1, 2, 3))])
+def test_two_displacements_have_the_moments_of_those_of_the_paper(support, degrees):
+    two, all_of_them = Sharpness(support=support), Sharpness.of_the_paper()
+    assert two.passes == 20
+    for n in degrees:
+        one, other = (sum(t**n for t in s.displacements) / len(s.displacements) for s in (two, all_of_them))
+        assert one == pytest.approx(other)
+    # A control: higher ones are not.
+    one, other = (sum(t**6 for t in s.displacements) / len(s.displacements) for s in (two, all_of_them))
+    assert one < 0.95 * other
+
+
+def test_of_a_cubic_loss_they_give_what_all_displacements_in_both_directions_do():
+    """Direction by direction: what is odd cancels, and what is even has the same mean."""
+    a, b = torch.randn(30, 30).double(), torch.randn(30).double()
+    model = nn.ParameterDict({"w": nn.Parameter(torch.zeros(30).double())})
+    loss = lambda: b @ model["w"] + model["w"] @ a @ model["w"] + model["w"].pow(3).sum()  # noqa: E731
+    point = Point({"w": model["w"].detach()}, {}, {"w": 1.0}, Loss(loss, model))
+    lengths = Sharpness.of_the_paper().displacements
+    both = Sharpness(displacements=(*lengths, *(-t for t in lengths)), directions=3).evaluate(point, {})
+    assert_close(Sharpness(directions=3).evaluate(point, {}), both, rtol=1e-10, atol=0.0)
+    # A control: one way the linear part is left.
+    one_way = Sharpness(displacements=lengths, directions=3).evaluate(point, {})
+    assert (one_way - both).abs() > 0.01 * both.abs()
 
 
 def test_dropout_draws_the_same_masks_in_every_term():

@@ -24,8 +24,8 @@ class Mahalanobis:
     G is the optimizer's second moment, read from its state; Adamax has the largest of its gradients in the place of the
     root, Adadelta multiplies by the root mean square of its steps, RAdam by its rectification.
 
-    Two choices say what becomes of A in a jump; take the one
-    that agrees with the `second_moments` of `Teleport`. Both are functions of transported gradients, and cost no pass:
+    Two choices say what becomes of A in a jump; take the one that agrees with the `second_moments` of `Teleport`. Both
+    are functions of transported gradients, and cost no pass:
 
     - "keep": A stays where it is. Entries are multiplied by :math:`s^{-2c}`, as those of the plain squared norm.
     - "transport": G moves like squared gradients, so that A grows by :math:`s^c`, and entries are multiplied by
