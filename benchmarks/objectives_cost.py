@@ -4,8 +4,9 @@
     python benchmarks/objectives_cost.py --json            # and write benchmarks/results/objectives_cost.json
 
 Network 784-w-w-10, LeakyReLU, one batch; CPU time, one thread, medians. The value is taken without a graph, the slope
-by autograd through the moved parameters; curves of the frame action, which exist for batches up to the width, on w / 4
-samples. What is transported costs solvers none of this: see `teleport_cost.py`.
+by autograd through the moved parameters; the slope over data-dependent elements, as `DependentAscent` takes it, has the
+passes and fits of the moved network in it. Curves of the frame action, which exist for batches up to the width, are on
+w / 4 samples. What is transported costs solvers none of this: see `teleport_cost.py`.
 """
 
 import argparse
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from isoloss import find
+from isoloss.dependent import Chain, Search, undisturbed
+from isoloss.dependent import pairs as dependent_pairs
 from isoloss.teleport import (
     Balance,
     Curvature,
@@ -33,11 +36,11 @@ from isoloss.teleport import (
     PredictedDecrease,
     Sharpness,
 )
+from isoloss.teleport._landscape import Landscape
 from isoloss.teleport.curves import ForwardCurve, InverseCurve, layer_pairs, random_curves
 
 RESULTS = Path(__file__).resolve().parent / "results" / "objectives_cost.json"
 SIZES = ((128, 200), (512, 200))
-SHARP = {"displacements": (0.01, 0.1), "directions": 5}
 
 
 def timed(f: Callable[[], Any], rounds: int) -> float:
@@ -78,13 +81,14 @@ def measure(width: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
         {n: optimizer.state[p] for n, p in names.items()},
         dict.fromkeys(names, optimizer.param_groups[0]),
     )
-    symmetries = [s for s in find(model, x) if s.dim]
-    pairs, small = layer_pairs(model, x), layer_pairs(model, x[: width // 4])[1:]
+    every = find(model, x)
+    symmetries = [s for s in every if s.dim]
+    pairs, small = layer_pairs(every, x), layer_pairs(every, x[: width // 4])[1:]
     objectives: dict[str, Objective] = {
         "gradient norm": GradientNorm(),
         "Mahalanobis norm": Mahalanobis(),
         "predicted decrease": PredictedDecrease(),
-        f"sharpness, {SHARP['directions'] * len(SHARP['displacements'])} points": Sharpness(**SHARP),
+        f"sharpness, {Sharpness().passes} points": Sharpness(),
         "curvature, exact": Curvature.of(symmetries),
         "curvature, action 2": Curvature.of(pairs[1:]),
         "curvature, frame": Curvature(
@@ -110,6 +114,12 @@ def measure(width: int, batch: int, rounds: int) -> dict[str, dict[str, float]]:
             return torch.autograd.grad(objective.evaluate(point, moved), logs, allow_unused=True)
 
         costs[name] = {"value": timed(value, rounds) / unit, "slope": timed(slope, rounds) / unit}
+        measure = None if name == "gradient norm" else Landscape(objective, point, "benchmark")
+        with undisturbed(model) as run:
+            chain = Chain.of(model, lambda: cross_entropy(model(x), y), run)
+            search = Search(chain, dependent_pairs(every), measure=measure)
+            thetas = search.start()
+            costs[name]["dependent"] = timed(lambda s=search, t=thetas: s.slopes(t, True), rounds) / unit
     return costs
 
 
@@ -125,9 +135,9 @@ def main() -> None:
     found = {}
     for width, batch in SIZES:
         found[f"{width}x{batch}"] = costs = measure(width, batch, options.rounds)
-        print(f"\nwidth {width}, batch {batch}, in SGD steps{'value':>10}{'with slope':>14}")
+        print(f"\nwidth {width}, batch {batch}, in SGD steps{'value':>10}{'slope':>10}{'dependent':>12}")
         for name, row in costs.items():
-            print(f"  {name:33}{row['value']:10.2f}{row['slope']:14.2f}", flush=True)
+            print(f"  {name:33}{row['value']:10.2f}{row['slope']:10.2f}{row['dependent']:12.2f}", flush=True)
     if options.json:
         RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 

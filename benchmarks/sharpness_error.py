@@ -1,11 +1,12 @@
-"""How far the sharpness of Eq. (5.1) is known from so many passes: the paper's displacements, and ours in both directions.
+"""How well the sharpness of Eq. (5.1) is known: by the paper's 4,000 passes, and by 20 that go both ways.
 
     python benchmarks/sharpness_error.py                   # the table; about a minute on one core
     python benchmarks/sharpness_error.py --json            # and write benchmarks/results/sharpness_error.json
+    python benchmarks/sharpness_error.py --data mnist.npz  # another place of the images
 
 MNIST networks 784-w-v-10, LeakyReLU, after steps of SGD (learning rate 0.1, batches of 50); phi - L on 200 images. Its
-standard error is that of the mean over directions, from 100 of them, relative to phi - L itself, which is taken from both
-directions of all 20 displacements. Then the same objective is lowered along the exact scalings, radius 0.1, ten steps,
+standard error is that of the mean over directions, from 100 of them, relative to phi - L itself, which is taken from
+all 20 displacements both ways. Then the same objective is lowered along the exact scalings, radius 0.1, ten steps,
 with the default directions, and measured on those and on 200 others.
 """
 
