@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf, log1p
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -28,6 +28,8 @@ class DependentAscent:
     Args:
         symmetries: Those of the model, as `Teleport` gets them.
         steps: Steps of the ascent; each is a Hessian-vector product and a factorization per layer.
+        keep: Of the batch: "outputs" where that can be, with at most as many samples as weights of a unit; or only
+            the "loss", with larger elements. See `isoloss.dependent.teleport_`.
 
     References:
         Dissertation, Algorithm 1 with the action of Eq. (4.16). Differs: see docs/dependent.md.
@@ -35,11 +37,11 @@ class DependentAscent:
 
     along_symmetries: ClassVar[bool] = True
 
-    def __init__(self, symmetries: Symmetries, steps: int = 10):
-        self._symmetries, self.steps = symmetries, steps
+    def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
+        self._symmetries, self.steps, self.keep = symmetries, steps, keep
 
     def __repr__(self) -> str:
-        return f"DependentAscent(steps={self.steps})"
+        return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Permutations of the hidden units of two adjacent layers: they say which layers those are."""
@@ -85,6 +87,7 @@ class DependentAscent:
             steps=self.steps,
             radius=radius,
             lower=objective.lower,
+            keep=self.keep,
             weights={name: weights.get(name, 1.0) for name in trained},
         )
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
