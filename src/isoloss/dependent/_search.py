@@ -14,7 +14,7 @@ from isoloss.dependent._gradient_norm import GradientNorm
 from isoloss.dependent._level import Level, stepped
 from isoloss.dependent._pair import Pair
 from isoloss.dependent._recursion import Recursion, There
-from isoloss.dependent._site import Trace
+from isoloss.dependent._site import Site, Trace
 
 # Relative change of the loss that may remain where it is brought back by Newton steps.
 LEVEL = 1e-9
@@ -44,7 +44,7 @@ class Slopes:
         loss: The loss.
         slopes: Derivatives of the value, one tensor per pair.
         tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
-        reaches: Change of every matrix, as a fraction of what is allowed.
+        reach: Largest change of a matrix, as a fraction of what is allowed.
         there: The network.
     """
 
@@ -52,7 +52,7 @@ class Slopes:
     loss: float | Tensor
     slopes: list[Tensor]
     tilts: list[Tensor] | None
-    reaches: list[float]
+    reach: float
     there: There
 
     @property
@@ -99,8 +99,8 @@ class Search:
 
     .. math:: U = \operatorname{argmin}_U \|U x - Y\|^2 + \lambda \|U - W\|^2,
 
-    each as little as it takes. Layers with no more samples than weights, and independent ones, are fitted exactly, and
-    steps that lead them out of bounds are halved.
+    each as little as it takes. Only where all layers have no more samples than weights, and independent ones, they are
+    fitted exactly, outputs are kept, and steps that lead out of bounds are halved.
 
     Args:
         chain: The model on a batch.
@@ -108,7 +108,7 @@ class Search:
         lower: Descend instead.
         weights: Factors of the squared norms of the gradients, by the names of the weights; where there is none the
             layer does not count. None counts every trained layer once. A bias counts like its weight.
-        keep: "outputs" fits exactly wherever samples are no more than weights; "loss" damps those fits, too, where
+        keep: "outputs" fits exactly if no layer has more samples than weights; "loss" damps those fits, too, where
             they would go out of bounds, so that only the loss stays.
 
     References:
@@ -146,17 +146,17 @@ class Search:
         if not all(bool(t.isfinite().all()) for s in self._sites for t in (s.stage.rows, s.matrix)):
             return Arrival(self.start(), {}, nan, nan, self._chain.loss, 0.0)
         self._allowed = [(1.0 - radius) ** -s.sides - 1.0 if radius < 1.0 else inf for s in self._sites]
-        thetas = reached = self.start()
+        self.recursion.damp(dict.fromkeys(range(len(self._sites)), 0.0))
         first, length = self._first(self._sign * radius / steps, SHARE / steps)
+        thetas = reached = self.start()
         here, level = first, first.level
         for n in range(steps):
             found = self.slopes(thetas, slopes_only=True) if n else first
-            if n and max(found.reaches) > SHARE * n / steps and self._damp(thetas, SHARE * n / steps)[0]:
+            if n and found.reach > SHARE * n / steps and self._damp(thetas, SHARE * n / steps)[0]:
                 found = self.slopes(thetas)
                 level = found.level
-            if n == 0 or max(found.reaches) <= max(
-                1.0, 2.0 * max(first.reaches)
-            ):  # rounding alone moves a fit
+            # What rounding alone does to a fit is let pass.
+            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):
                 reached, here = thetas, found
             else:
                 length *= 0.5
@@ -174,9 +174,8 @@ class Search:
                 return replace(there, before=first.value)
             thetas = [0.5 * t for t in thetas]
             if level is not None and isfinite(there.value):
-                level = (
-                    self.slopes(thetas).level or level
-                )  # the loss bends; what was first no longer leads back
+                # The loss bends: what was its slope at first may not lead back.
+                level = self.slopes(thetas).level or level
         return Arrival(self.start(), home, first.value, first.value, self._chain.loss, 0.0)
 
     @torch.no_grad()
@@ -194,13 +193,13 @@ class Search:
         """
         there = self.recursion.at(thetas)
         slopes, along = self._objective.slopes(there, thetas)
-        reaches = self._reaches(there.traces)
+        reach = self._reach(there.traces)
         if slopes_only:
-            return Slopes(nan, there.loss, slopes, None, reaches, there)
+            return Slopes(nan, there.loss, slopes, None, reach, there)
         tilts = None
         if not self.recursion.exact:
             tilts = self.recursion.slopes(there, thetas, there.traces[-1].delta)
-        return Slopes(*self._objective.value_along(there, along), slopes, tilts, reaches, there)
+        return Slopes(*self._objective.value_along(there, along), slopes, tilts, reach, there)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
@@ -208,7 +207,7 @@ class Search:
         there = self.recursion.at(thetas, exactly=True)
         value, loss = self._objective.value(there)
         moves = {i: t.w for i, t in enumerate(there.traces) if self._sites[i].moves}
-        return Arrival(thetas, moves, value, value, loss, max(self._reaches(there.traces)))
+        return Arrival(thetas, moves, value, value, loss, self._reach(there.traces))
 
     def _first(self, length: float, share: float) -> tuple[Slopes, float]:
         """The slopes at the identity, and the length of a step, with fits damped for a first step within its share."""
@@ -222,7 +221,7 @@ class Search:
         if dependent:
             self.recursion.damp(dependent)
             first = self.slopes(start)
-        for _ in range(TRIALS):
+        for _ in range(TRIALS if any(self._may_damp(site) for site in self._sites) else 0):
             thetas = stepped(start, first.slopes, length, first.level, 0.0)
             if thetas is None:
                 break
@@ -233,6 +232,10 @@ class Search:
             elif excess == 1.0:
                 break
         return first, length
+
+    def _may_damp(self, site: Site) -> bool:
+        """Is it fitted, and are outputs not kept, whether they cannot be or need not be?"""
+        return site.reads and (self._keep == "loss" or not self.recursion.exact)
 
     def _damp(self, thetas: Sequence[Tensor], share: float) -> tuple[bool, float]:
         """Damp fits whose matrix has gone beyond a share of its bound.
@@ -249,7 +252,7 @@ class Search:
         for i, site in enumerate(self._sites):
             theta, allowed = self.recursion.theta(site, thetas), self._allowed[i]
             trace = site.fitted(x, theta, bottom=i == 0)
-            if site.reads and (self._keep == "loss" or site.damping or not site.few) and 0.0 < allowed < inf:
+            if self._may_damp(site) and 0.0 < allowed < inf:
                 limit = share * allowed * site.size
                 if not bool(torch.linalg.vector_norm(trace.w - site.matrix) <= limit):
                     damping = _damping.least(site, x, theta, limit)
@@ -263,14 +266,14 @@ class Search:
         self.recursion.damp(more)
         return bool(more), excess
 
-    def _reaches(self, traces: list[Trace]) -> list[float]:
-        """Changes of the matrices as fractions of what is allowed; not a number if one is not finite."""
+    def _reach(self, traces: list[Trace]) -> float:
+        """Largest change of a matrix as a fraction of what is allowed; not a number if one is not finite."""
         changes = [
             torch.linalg.vector_norm(t.w - s.matrix) / (a * s.size)
             for s, t, a in zip(self._sites, traces, self._allowed, strict=True)
-            if s.moves and a > 0.0
+            if t.w is not s.matrix and a > 0.0
         ]
-        return torch.stack(changes).tolist() if changes else [0.0]
+        return float(torch.stack(changes).amax()) if changes else 0.0
 
     def _allows(self, there: Arrival, radius: float) -> bool:
         """Is all finite, no matrix or element farther than allowed, and the loss what it was?"""
@@ -283,18 +286,19 @@ class Search:
         bound = eps**0.5 if self.recursion.exact else max(LEVEL, 16 * eps)
         return abs(there.loss - self._chain.loss) <= bound * abs(self._chain.loss)
 
-    def _levelled(self, thetas: list[Tensor], level: "Level | None", rounds: int = 6) -> "Arrival":
+    def _levelled(self, thetas: list[Tensor], level: Level | None, rounds: int = 6) -> "Arrival":
         """Arrive, and correct thetas, in some rounds, until the loss is what it was, to LEVEL or four roundings."""
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         there = self.arrive(thetas)
+        rate = 1.0  # Newton's step first, then secants, for far from the identity the loss has another slope
         for _ in range(rounds):
-            if (
-                level is None
-                or not there.reach <= 1.0
-                or not tolerance < abs(there.loss - self._chain.loss) < torch.inf
-            ):
+            missing = self._chain.loss - there.loss
+            if level is None or not there.reach <= 1.0 or not tolerance < abs(missing) < inf:
                 break
-            there = self.arrive(level.shifted(there.thetas, self._chain.loss - there.loss))
+            step = rate * missing
+            there = self.arrive(level.shifted(there.thetas, step))
+            found = there.loss - (self._chain.loss - missing)
+            rate = min(max(step / found, rate / 4), 4 * rate) if step * found > 0.0 else 1.0
         return there
 
 

@@ -116,9 +116,9 @@ def teleport_(
         radius: All singular values of every g stay in [exp(-radius), exp(radius)], and no matrix of weights W, bias
             included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
         lower: Go where the gradient is smaller.
-        keep: Of the batch. With "outputs" layers with no more (independent) samples than weights are fitted exactly,
-            however small the element has to be then; with "loss" these fits are damped, too, where they would move a
-            matrix too far, so that elements can be larger. With more samples the loss alone is kept in any case.
+        keep: Of the batch. With "outputs" all layers are fitted exactly if none has more samples, or fewer that are
+            independent, than weights, however small the elements have to be then; with "loss" fits are damped where
+            they would move a matrix too far, so that elements can be larger. Else only the loss can be kept.
         held_out: Returns the loss on other data, to be reported.
         max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond
             it everything is put back.
@@ -127,8 +127,8 @@ def teleport_(
         What it did to the loss, measured, and to the gradient, as predicted.
 
     Raises:
-        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range, or a moved weight
-            would not be finite; nothing has changed then.
+        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range, or a moved
+            weight would not be finite; nothing has changed then.
     """
     with undisturbed(symmetries.model) as run:
         aside = None if held_out is None else loss_of(run, held_out, WHERE)

@@ -167,7 +167,7 @@ def test_training_is_safe_with_batches_about_as_large_as_a_layer_is_wide(k):
 @pytest.mark.parametrize("k", [16, 17, 32])
 def test_without_a_bound_on_the_weights_it_is_not(k, monkeypatch):
     """A control."""
-    monkeypatch.setattr(Search, "_reaches", lambda *_: [0.0])
+    monkeypatch.setattr(Search, "_reach", lambda *_: 0.0)
     monkeypatch.setattr(Search, "_damp", lambda *_: (False, 1.0))
     growth, value = trained(k, True)
     assert not (growth < 10.0 and value < 10.0)
