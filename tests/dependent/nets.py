@@ -79,15 +79,18 @@ def add_ones(s):
     return torch.cat([s, torch.ones(1, s.shape[1]).double()])
 
 
-def moved(model, x, thetas, bases):
-    """The matrices of the moved network, with pseudo-inverses."""
+def moved(model, x, thetas, bases, damping=0.0):
+    """The matrices of the moved network, with pseudo-inverses, or with fits that are damped."""
     layers, sigma, matrices = [m for m in model if isinstance(m, nn.Linear)], model[1], []
     old = new = add_ones(x.mT)
     for i, layer in enumerate(layers):
         w = torch.cat([layer.weight, layer.bias[:, None]], 1).detach()
         y = w @ old
         if i:
-            w = w + (y - w @ new) @ torch.linalg.pinv(new)
+            inverse = torch.linalg.pinv(new)
+            if damping:
+                inverse = new.mT @ torch.linalg.inv(new @ new.mT + damping * torch.eye(len(new)).to(new))
+            w = w + (y - w @ new) @ inverse
         if i < len(thetas):
             w = w + thetas[i] @ (w if bases[i] is None else bases[i].mT @ w)
         matrices.append(w)

@@ -13,15 +13,17 @@ def covectors(recursion):
 
 @pytest.mark.parametrize("widths", [(6, 8, 7, 3), (6, 8, 20, 5, 3), (6, 14, 20, 9, 3)], ids=str)
 @pytest.mark.parametrize("k", [1, 5, 12, 30])
-def test_covectors_on_the_weights_become_slopes_by_the_elements(widths, k):
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_covectors_on_the_weights_become_slopes_by_the_elements(widths, k, damping):
     """Against autograd through pseudo-inverses."""
     model = perceptron(*widths, activation=nn.Tanh)
     x, y = torch.randn(k, 6).double(), torch.randint(3, (k,))
     recursion = search_of(model, lambda: cross_entropy(model(x), y))[0].recursion
+    recursion.damp(dict.fromkeys(range(1, len(widths) - 1), damping))
     given = covectors(recursion)
     for thetas in (recursion.start(), somewhere(recursion)):
         leaves = [t.clone().requires_grad_() for t in thetas]
-        there = moved(model, x, leaves, recursion.bases)
+        there = moved(model, x, leaves, recursion.bases, damping)
         expected = torch.autograd.grad(sum((c * w).sum() for c, w in zip(given, there, strict=True)), leaves)
         at = recursion.at(thetas, whole=True)
         # The search fits by a damped Cholesky factorization.

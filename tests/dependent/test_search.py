@@ -19,7 +19,7 @@ from dependent.nets import (
 from isoloss.dependent import Difference
 
 
-def twin(model, x, y, thetas, bases):
+def twin(model, x, y, thetas, bases, damping=0.0):
     """The value, the loss and their derivatives by autograd through everything."""
 
     def loss(*matrices):
@@ -33,7 +33,7 @@ def twin(model, x, y, thetas, bases):
         return 0.5 * sum(g.square().sum() for g in found)
 
     thetas = [t.clone().requires_grad_() for t in thetas]
-    there = moved(model, x, thetas, bases)
+    there = moved(model, x, thetas, bases, damping)
     ends = value(*there), loss(*there)
     slopes, tilts = (torch.autograd.grad(end, thetas, retain_graph=True) for end in ends)
     return [end.item() for end in ends], slopes, tilts
@@ -59,6 +59,28 @@ def test_the_derivatives_are_those_of_autograd_through_pseudo_inverses(activatio
         else:
             for a, b in zip(found.tilts, tilts, strict=True):
                 assert_close(a, b, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("activation", [nn.LeakyReLU, nn.Tanh], ids=lambda a: a.__name__)
+@pytest.mark.parametrize("widths", [(6, 8, 7, 3), (6, 8, 20, 5, 3)], ids=str)
+@pytest.mark.parametrize("k", [1, 5, 12, 30])
+@pytest.mark.parametrize("damping", [0.01, 1.0])
+def test_the_derivatives_of_damped_fits_are_those_of_autograd(activation, widths, k, damping):
+    model = perceptron(*widths, activation=activation)
+    x, y = torch.randn(k, 6).double(), torch.randint(3, (k,))
+    search, _ = search_of(model, lambda: cross_entropy(model(x), y))
+    search.recursion.damp(dict.fromkeys(range(1, len(widths) - 1), damping))
+    for thetas in (search.start(), somewhere(search)):
+        found = search.slopes(thetas)
+        numbers, slopes, tilts = twin(model, x, y, thetas, search.recursion.bases, damping)
+        # Gram matrices have a condition number of up to 1e3 / damping, and rounding is damped by 8 eps more.
+        assert_close([found.value, found.loss], numbers, rtol=1e-9, atol=1e-12)
+        for ours, theirs in ((found.slopes, slopes), (found.tilts, tilts)):
+            for a, b in zip(ours, theirs, strict=True):
+                assert_close(a, b, rtol=1e-9, atol=1e-9)
+        arrived = search.arrive(thetas)
+        # The damping of rounding, against the same fits without.
+        assert_close([arrived.value, arrived.loss], numbers, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -207,3 +229,92 @@ def test_a_large_radius_is_finite(radius):
     there = search.ascend(1.0 - exp(-radius), 5)
     assert all(m.isfinite().all() for m in there.matrices.values())
     assert there.value >= there.before
+
+
+def bounds_hold(search, chain, there):
+    for i, matrix in there.matrices.items():
+        old, site = chain.stages[i].layer.matrix, search.recursion.sites[i]
+        assert (matrix - old).norm() <= (0.9**-site.sides - 1) * old.norm()
+
+
+def ill_conditioned(seed, k=20):
+    """A layer of 12 units, after training as a rule, in which a few directions carry most of the activations."""
+    torch.manual_seed(seed)
+    model = perceptron(6, 12, 12, 3, activation=nn.Tanh)
+    with torch.no_grad():
+        for layer in (model[0], model[2]):
+            u, s, v = torch.linalg.svd(layer.weight, full_matrices=False)
+            layer.weight.copy_(u * s[0] * 0.4 ** torch.arange(len(s)) @ v)
+    return search_of(model, closure(model, k))
+
+
+def test_damping_gains_within_the_bound_what_halving_alone_does_not(monkeypatch):
+    gains, controls = [], []
+    for seed in range(4):
+        search, chain = ill_conditioned(seed)
+        there = search.ascend(0.1, 10)
+        assert_close(there.loss, chain.loss, rtol=1e-9, atol=0)
+        bounds_hold(search, chain, there)
+        gains.append(there.value / there.before - 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(search), "_damp", lambda *_: (False, 1.0))
+            undamped = search.ascend(0.1, 10)
+        assert not any(site.damping for site in search.recursion.sites)
+        controls.append(undamped.value / undamped.before - 1)
+    assert min(gains) > 0.01 and sum(gains) > 3 * sum(controls)
+
+
+def test_where_fits_stay_in_bounds_nothing_is_damped():
+    search, _ = search_of(*(lambda m: (m, closure(m, 5)))(perceptron(6, 10, 8, 3, activation=nn.Tanh)))
+    assert search.ascend(0.03, 10).value > 0
+    assert all(site.damping == 0.0 for site in search.recursion.sites)
+
+
+@pytest.mark.parametrize("keep", ["outputs", "loss"])
+def test_few_samples_keep_their_outputs_if_asked_to(keep):
+    model = perceptron(6, 12, 12, 3, activation=nn.Tanh)
+    with torch.no_grad():
+        u, s, v = torch.linalg.svd(model[0].weight, full_matrices=False)
+        model[0].weight.copy_(u * s[0] * 0.4 ** torch.arange(len(s)) @ v)
+    x, y = torch.randn(12, 6).double(), torch.randint(3, (12,))
+    search, chain = search_of(model, lambda: cross_entropy(model(x), y), keep=keep)
+    before = model(x)
+    there = search.ascend(0.1, 10)
+    bounds_hold(search, chain, there)
+    assert_close(there.loss, chain.loss, rtol=1.5e-8, atol=0)
+    for i, matrix in there.matrices.items():
+        chain.stages[i].layer.write_(matrix)
+    change = ((model(x) - before).norm() / before.norm()).item()
+    if keep == "outputs":
+        assert change < 1e-7 and there.value >= there.before  # fits with a condition number of up to 1e6
+    else:
+        assert 1e-5 < change and there.value > 1.01 * there.before
+
+
+@pytest.mark.parametrize("k", [11, 15, 20, 60])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_dead_units_do_not_stop_the_search(k, dtype):
+    """Fewer live units than samples, in one layer or both: no fit is exact."""
+    model = perceptron(6, 16, 12, 3, activation=nn.ReLU)
+    with torch.no_grad():
+        model[0].bias[:10] = -6.0
+    x, y = torch.randn(k, 6).to(dtype), torch.randint(3, (k,))
+    model = model.to(dtype)
+    search, chain = search_of(model, lambda: cross_entropy(model(x), y))
+    there = search.ascend(0.1, 10)
+    assert there.value > 1.02 * there.before
+    assert_close(there.loss, chain.loss, rtol=max(1e-9, 16 * torch.finfo(dtype).eps), atol=0)
+    bounds_hold(search, chain, there)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("agree", [True, False], ids=["same class", "other classes"])
+def test_repeated_samples_do_not_stop_the_search(times, agree):
+    model = perceptron(6, 8, 7, 3)
+    x, y = torch.randn(4, 6).double().repeat(times, 1), torch.randint(3, (4,)).repeat(times)
+    y = y if agree else torch.randint(3, y.shape)
+    search, chain = search_of(model, lambda: cross_entropy(model(x), y))
+    there = search.ascend(0.1, 10)
+    assert there.value > 1.01 * there.before
+    assert_close(there.loss, chain.loss, rtol=1e-9, atol=0)
+    bounds_hold(search, chain, there)

@@ -113,9 +113,14 @@ def _leaky(module: nn.Module, reach: float) -> Activation:
     def inverse(y: Tensor) -> Tensor:
         return torch.where(y > 0, y, y / low)
 
+    def slope(z: Tensor) -> Tensor:
+        if 0.0 <= low <= 1.0:
+            return z.sign().clamp_(min=low)  # many times faster than the other
+        return torch.where(z > 0, z.new_ones(()), z.new_full((), low))
+
     return Activation(
         lambda z: nn.functional.leaky_relu(z, low),
-        lambda z: torch.where(z > 0, z.new_ones(()), z.new_full((), low)),
+        slope,
         None,
         inverse if low > 0 else None,
     )

@@ -111,6 +111,11 @@ class Cholesky:
         self._one = _one(n, gram.dtype, gram.device)
         self._factor, self.bad = torch.linalg.cholesky_ex(gram)
 
+    @property
+    def pivots(self) -> Tensor:
+        """What is left of the diagonal after elimination; none is below the smallest eigenvalue."""
+        return self._factor.diagonal()[: self._n].square()
+
     def divide(self, b: Tensor) -> Tensor:
         """The product of b and the inverse."""
         if 4 * len(b) > self._n:

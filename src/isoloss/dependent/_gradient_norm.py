@@ -24,10 +24,6 @@ class GradientNorm:
 
     def __init__(self, recursion: Recursion):
         self._recursion, self._sites = recursion, recursion.sites
-        self._needs_top = self._sites[recursion.lowest].makes is not None
-        for site in self._sites[recursion.lowest + 1 :]:
-            cut = site.reads and site.few
-            self._needs_top = site.makes is not None or (self._needs_top and not cut)
         self._gram: Tensor | None = None
 
     def value(self, there: There) -> tuple[float, float]:
@@ -37,12 +33,20 @@ class GradientNorm:
     def slopes(self, there: There, thetas: Sequence[Tensor]) -> tuple[list[Tensor], Along]:
         """Derivatives over the elements, and the gradient as a direction, for `value_along`."""
         along = self._along(there.traces)
-        top = there.hessian(along.tangents[-1]) if self._needs_top else there.traces[-1].delta
+        top = there.hessian(along.tangents[-1]) if self._needs_top() else there.traces[-1].delta
         return self._recursion.slopes(there, thetas, top, along=along), along
 
     def value_along(self, there: There, along: Along) -> tuple[float, float]:
         """The value and the loss, from what `slopes` has left behind."""
         return self._numbers(there, along.seen)
+
+    def _needs_top(self) -> bool:
+        """Does anything depend on the outputs of the last layer, other than through fits that are exact?"""
+        needed = True
+        for site in self._sites[self._recursion.lowest + 1 :]:
+            cut = site.reads and site.few and not site.damping
+            needed = site.makes is not None or (needed and not cut)
+        return needed
 
     def _times_gradient(self, i: int, trace: Trace) -> tuple[Tensor, Tensor | None]:
         """The product of the gradient of a layer and its inputs, and the gradient if it was formed."""

@@ -61,7 +61,6 @@ class Recursion:
 
     Attributes:
         sites: The layers before the search.
-        exact: Is every fit exact in theory, so that no element changes the loss?
         lowest: The first layer that moves.
 
     References:
@@ -80,9 +79,20 @@ class Recursion:
             site = Site.of(stage, makes.get(module), module in reads, still, counts)
             self.sites.append(site)
             still = site.kept and site.makes is None
-        self.exact = all(site.kept for site in self.sites)
         self.lowest = next(i for i, s in enumerate(self.sites) if s.makes is not None)
         self._head: tuple[Tensor, Tensor, Hessian] | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Is every fit exact in theory, so that no element changes the loss?"""
+        return all(site.kept for site in self.sites)
+
+    def damp(self, dampings: Mapping[int, float]) -> None:
+        """Damp the fits of some layers from now on, by their positions."""
+        still = True
+        for i, site in enumerate(self.sites):
+            self.sites[i] = site.damped(dampings.get(i, site.damping), still)
+            still = self.sites[i].kept and site.makes is None
 
     @property
     def bases(self) -> list[Tensor | None]:
@@ -121,7 +131,7 @@ class Recursion:
         for i, site in enumerate(self.sites):
             if i:
                 x = self.sites[i - 1].above.value(traces[-1].z)
-            theta = self._theta(site, thetas)
+            theta = self.theta(site, thetas)
             traces.append(
                 site.moved(x, theta) if exactly else site.fitted(x, theta, bottom=i == 0 and not whole)
             )
@@ -160,7 +170,7 @@ class Recursion:
         traces, found = there.traces, list(thetas)
         rows = torch.zeros_like(traces[-1].z) if rows is None else rows
         for i in range(len(traces) - 1, self.lowest - 1, -1):
-            site, trace, theta = self.sites[i], traces[i], self._theta(self.sites[i], thetas)
+            site, trace, theta = self.sites[i], traces[i], self.theta(self.sites[i], thetas)
             tangent = None if along is None else along.pushed[i]
             covector = None if covectors is None else covectors[i]
             product = None
@@ -180,7 +190,7 @@ class Recursion:
                 break
             below = None if along is None or not site.counts else self._from_gradient(i, trace, along)
             if site.reads and site.few:
-                below = through_few(site, trace, theta, tangent, below)
+                below = through_few(site, trace, theta, rows, tangent, below)
                 if covector is not None:
                     below = through_few_from(site, trace, site.back(theta, covector), below)
             else:
@@ -212,7 +222,8 @@ class Recursion:
     def _makers(self) -> list[Site]:
         return sorted((s for s in self.sites if s.makes is not None), key=lambda s: s.makes or 0)
 
-    def _theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
+    def theta(self, site: Site, thetas: Sequence[Tensor]) -> Tensor | None:
+        """The element of the pair that a layer makes, if it makes one."""
         return None if site.makes is None else thetas[site.makes]
 
 

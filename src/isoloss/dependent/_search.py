@@ -3,27 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isfinite, nan
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from isoloss.dependent import _damping
 from isoloss.dependent._chain import Chain
 from isoloss.dependent._evaluated import Evaluated, Measure
 from isoloss.dependent._gradient_norm import GradientNorm
 from isoloss.dependent._level import Level, stepped
 from isoloss.dependent._pair import Pair
-from isoloss.dependent._recursion import Recursion
-from isoloss.dependent._site import Trace
+from isoloss.dependent._recursion import Recursion, There
+from isoloss.dependent._site import Site, Trace
 
 # Relative change of the loss that may remain where it is brought back by Newton steps.
 LEVEL = 1e-9
 
 # How often a search that has led too far is drawn back by half, before it stays where it was.
-HALVINGS = 6
+HALVINGS = 8
 
 # By how much of the radius Newton steps of the loss may lead beyond it.
 SLACK = 1e-2
+
+# Share of the way to its bound that a matrix may have gone when the elements have gone all of theirs. The rest is left
+# for the last step, at whose end no fit is seen, and for the Newton steps.
+SHARE = 0.8
+
+# How often the first step is made anew with more damping, which changes its direction.
+TRIALS = 3
+
+Keep = Literal["outputs", "loss"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Slopes:
         slopes: Derivatives of the value, one tensor per pair.
         tilts: Derivatives of the loss; None if no element changes it, or if they were not asked for.
         reach: Largest change of a matrix, as a fraction of what is allowed.
+        there: The network.
     """
 
     value: float
@@ -43,6 +54,12 @@ class Slopes:
     slopes: list[Tensor]
     tilts: list[Tensor] | None
     reach: float
+    there: There
+
+    @property
+    def level(self) -> Level | None:
+        """The direction along which the loss changes, if any element changes it."""
+        return None if self.tilts is None else Level.of(self.tilts)
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,12 @@ class Search:
 
     No matrix moves by more than :math:`\|W' - W\|_F \le (e^{nr} - 1) \|W\|_F`, where n is the number of pairs that it
     belongs to and r the radius: what n elements can do to it by multiplication from the left and from the right.
-    Without it the fits, which are ill-conditioned where there are about as many samples as weights, do not have it.
+    Fits, which are ill-conditioned where there are about as many samples as weights, do not have it. They are damped,
+
+    .. math:: U = \operatorname{argmin}_U \|U x - Y\|^2 + \lambda \|U - W\|^2,
+
+    each as little as it takes. Only where all layers have no more samples than weights, and independent ones, they are
+    fitted exactly, outputs are kept, and steps that lead out of bounds are halved.
 
     Args:
         chain: The model on a batch.
@@ -89,6 +111,8 @@ class Search:
         lower: Descend instead.
         weights: Factors of the squared norms of the gradients, by the names of the weights; where there is none the
             layer does not count. None counts every trained layer once. A bias counts like its weight.
+        keep: "outputs" fits exactly if no layer has more samples than weights; "loss" damps those fits, too, where
+            they would go out of bounds, so that only the loss stays.
         measure: What to raise in the place of the gradient norm: any differentiable function of the parameters.
 
     References:
@@ -101,6 +125,7 @@ class Search:
         found: Sequence[Pair],
         lower: bool = False,
         weights: Mapping[str, float] | None = None,
+        keep: Keep = "outputs",
         measure: Measure | None = None,
     ):
         self._chain, self._sign = chain, -1.0 if lower else 1.0
@@ -108,7 +133,7 @@ class Search:
         self._objective = (
             GradientNorm(self.recursion) if measure is None else Evaluated(self.recursion, measure)
         )
-        self._sites, self.exact = self.recursion.sites, self.recursion.exact
+        self._sites, self._keep = self.recursion.sites, keep
         self.start, self.changes = self.recursion.start, self.recursion.changes
         self._allowed = [inf] * len(self._sites)
 
@@ -128,13 +153,17 @@ class Search:
         if not all(bool(t.isfinite().all()) for s in self._sites for t in (s.stage.rows, s.matrix)):
             return Arrival(self.start(), {}, nan, nan, self._chain.loss, 0.0)
         self._allowed = [(1.0 - radius) ** -s.sides - 1.0 if radius < 1.0 else inf for s in self._sites]
+        self.recursion.damp(dict.fromkeys(range(len(self._sites)), 0.0))
+        first, length = self._first(self._sign * radius / steps, SHARE / steps)
         thetas = reached = self.start()
-        first = here = self.slopes(thetas)
-        level = None if first.tilts is None else Level.of(first.tilts)
-        length = self._sign * radius / steps
+        here, level = first, first.level
         for n in range(steps):
             found = self.slopes(thetas, slopes_only=True) if n else first
-            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):  # what rounding alone does to a fit
+            if n and found.reach > SHARE * n / steps and self._damp(thetas, SHARE * n / steps)[0]:
+                found = self.slopes(thetas)
+                level = found.level
+            # What rounding alone does to a fit is let pass.
+            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):
                 reached, here = thetas, found
             else:
                 length *= 0.5
@@ -151,6 +180,9 @@ class Search:
             if self._allows(there, radius) and self._sign * there.value > self._sign * first.value:
                 return replace(there, before=first.value)
             thetas = [0.5 * t for t in thetas]
+            if level is not None and isfinite(there.value):
+                # The loss bends: what was its slope at first may not lead back.
+                level = self.slopes(thetas).level or level
         return Arrival(self.start(), home, first.value, first.value, self._chain.loss, 0.0)
 
     @torch.no_grad()
@@ -171,12 +203,12 @@ class Search:
         slopes, along = objective.slopes(there, thetas)
         reach = self._reach(there.traces)
         if slopes_only:
-            return Slopes(nan, there.loss, slopes, None, reach)
+            return Slopes(nan, there.loss, slopes, None, reach, there)
         tilts = None
-        if not self.exact:
+        if not self.recursion.exact:
             tilts = self.recursion.slopes(there, thetas, there.traces[-1].delta)
         value, loss = objective.value_along(there, along)
-        return Slopes(value, loss, slopes, tilts, reach)
+        return Slopes(value, loss, slopes, tilts, reach, there)
 
     @torch.no_grad()
     def arrive(self, thetas: list[Tensor]) -> "Arrival":
@@ -186,12 +218,69 @@ class Search:
         moves = {i: t.w for i, t in enumerate(there.traces) if self._sites[i].moves}
         return Arrival(thetas, moves, value, value, loss, self._reach(there.traces))
 
+    def _first(self, length: float, share: float) -> tuple[Slopes, float]:
+        """The slopes at the identity, and the length of a step, with fits damped for a first step within its share."""
+        start = self.start()
+        first = self.slopes(start)
+        dependent = {
+            i: _damping.floor(trace)
+            for i, (site, trace) in enumerate(zip(self._sites, first.there.traces, strict=True))
+            if _damping.deficient(site, trace)
+        }
+        if dependent:
+            self.recursion.damp(dependent)
+            first = self.slopes(start)
+        for _ in range(TRIALS if any(self._may_damp(site) for site in self._sites) else 0):
+            thetas = stepped(start, first.slopes, length, first.level, 0.0)
+            if thetas is None:
+                break
+            damped, excess = self._damp(thetas, share)
+            length /= excess
+            if damped:
+                first = self.slopes(start)
+            elif excess == 1.0:
+                break
+        return first, length
+
+    def _may_damp(self, site: Site) -> bool:
+        """Is it fitted, and are outputs not kept, whether they cannot be or need not be?"""
+        return site.reads and (self._keep == "loss" or not self.recursion.exact)
+
+    def _damp(self, thetas: Sequence[Tensor], share: float) -> tuple[bool, float]:
+        """Damp fits whose matrix has gone beyond a share of its bound.
+
+        Args:
+            thetas: The elements.
+            share: Share of the bound.
+
+        Returns:
+            Is any fit damped more than before, and by which factor does a matrix still go too far, at least 1?
+        """
+        more: dict[int, float] = {}
+        excess, x = 1.0, self._sites[0].stage.columns
+        for i, site in enumerate(self._sites):
+            theta, allowed = self.recursion.theta(site, thetas), self._allowed[i]
+            trace = site.fitted(x, theta, bottom=i == 0)
+            if self._may_damp(site) and 0.0 < allowed < inf:
+                limit = share * allowed * site.size
+                if not bool(torch.linalg.vector_norm(trace.w - site.matrix) <= limit):
+                    damping = _damping.least(site, x, theta, limit)
+                    if damping > site.damping:
+                        more[i] = damping
+                        site = site.damped(damping, site.still)
+                        trace = site.fitted(x, theta, bottom=False)
+                    excess = max(excess, float(torch.linalg.vector_norm(trace.w - site.matrix) / limit))
+            if i + 1 < len(self._sites):
+                x = site.above.value(trace.z)
+        self.recursion.damp(more)
+        return bool(more), excess
+
     def _reach(self, traces: list[Trace]) -> float:
         """Largest change of a matrix as a fraction of what is allowed; not a number if one is not finite."""
         changes = [
             torch.linalg.vector_norm(t.w - s.matrix) / (a * s.size)
             for s, t, a in zip(self._sites, traces, self._allowed, strict=True)
-            if s.moves and a > 0.0
+            if t.w is not s.matrix and a > 0.0
         ]
         return float(torch.stack(changes).amax()) if changes else 0.0
 
@@ -203,21 +292,22 @@ class Search:
         if not longest <= radius * (1.0 + SLACK * (1.0 - radius)):
             return False
         eps = max(torch.finfo(s.stage.layer.weight.dtype).eps for s in self._sites)
-        bound = eps**0.5 if self.exact else max(LEVEL, 16 * eps)
+        bound = eps**0.5 if self.recursion.exact else max(LEVEL, 16 * eps)
         return abs(there.loss - self._chain.loss) <= bound * abs(self._chain.loss)
 
-    def _levelled(self, thetas: list[Tensor], level: "Level | None", rounds: int = 6) -> "Arrival":
+    def _levelled(self, thetas: list[Tensor], level: Level | None, rounds: int = 6) -> "Arrival":
         """Arrive, and correct thetas, in some rounds, until the loss is what it was, to LEVEL or four roundings."""
         tolerance = max(LEVEL, 4 * torch.finfo(thetas[0].dtype).eps) * abs(self._chain.loss)
         there = self.arrive(thetas)
+        rate = 1.0  # Newton's step first, then secants, for far from the identity the loss has another slope
         for _ in range(rounds):
-            if (
-                level is None
-                or not there.reach <= 1.0
-                or not tolerance < abs(there.loss - self._chain.loss) < torch.inf
-            ):
+            missing = self._chain.loss - there.loss
+            if level is None or not there.reach <= 1.0 or not tolerance < abs(missing) < inf:
                 break
-            there = self.arrive(level.shifted(there.thetas, self._chain.loss - there.loss))
+            step = rate * missing
+            there = self.arrive(level.shifted(there.thetas, step))
+            found = there.loss - (self._chain.loss - missing)
+            rate = min(max(step / found, rate / 4), 4 * rate) if step * found > 0.0 else 1.0
         return there
 
 

@@ -1,6 +1,6 @@
 """A layer of a chain as the search sees it: fitted to its inputs in the moved network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
 
@@ -32,6 +32,8 @@ class Site:
         q: Orthonormal basis of the pre-activations, shape (h, r); None for the identity, or if it makes no units.
         t: The pre-activations in that basis, shape (r, k).
         counts: How much the squared norm of its gradient counts; 0 if the weight is not trained.
+        damping: Added to the squared singular values of its inputs where it is fitted to them; zero to fit as well
+            as can be.
     """
 
     stage: Stage
@@ -44,6 +46,7 @@ class Site:
     q: Tensor | None
     t: Tensor
     counts: float
+    damping: float
 
     @classmethod
     def of(cls, stage: Stage, makes: int | None, reads: bool, still: bool, counts: float) -> "Site":
@@ -54,7 +57,12 @@ class Site:
         few = stage.columns.shape[1] <= len(stage.columns)
         kept = still or (reads and few)
         inputs = matrix.shape[1] - (stage.layer.bias is not None)
-        return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts)
+        return cls(stage, matrix, inputs, reads, makes, still, kept, q, t, counts, 0.0)
+
+    def damped(self, damping: float, still: bool) -> "Site":
+        """The same with another damping, over layers that may be damped, too."""
+        kept = still or (self.reads and self.few and not damping)
+        return replace(self, still=still, kept=kept, damping=damping)
 
     @property
     def moves(self) -> bool:
@@ -102,12 +110,12 @@ class Site:
         y, trace = self.stage.rows, Trace(x, self.matrix, self.stage.rows)
         if self.reads and self.few:
             trace.gram = x.mT @ x
-            trace.cholesky = _damped(trace.gram)
+            trace.cholesky = _damped(trace.gram, self.damping)
             trace.fit = trace.cholesky.divide(torch.addmm(y, self.matrix, x, alpha=-1))
             trace.u = torch.addmm(self.matrix, trace.fit, x.mT)
         elif self.reads:
             gram = x @ x.mT
-            trace.cholesky = _damped(gram)
+            trace.cholesky = _damped(gram, self.damping)
             gap = torch.addmm(y @ x.mT, self.matrix, gram, alpha=-1)
             trace.u = self.matrix + trace.cholesky.divide(gap)
         trace.w = trace.u
@@ -126,14 +134,22 @@ class Site:
         u = self.matrix
         if self.reads:
             finite = bool(x.isfinite().all())
-            rule = Difference()
-            u = rule.outgoing(x, u, self.stage.columns, x) if finite else torch.full_like(u, nan)
+            u = self._refitted(x) if finite else torch.full_like(u, nan)
         trace = Trace(x, u, self.stage.rows)
         if theta is not None:
             trace.w = torch.addmm(u, theta, self.seen(u))
         trace.core = trace.w[:, : self.inputs]
         trace.z = trace.w @ x
         return trace
+
+    def _refitted(self, x: Tensor) -> Tensor:
+        if not self.damping:
+            return Difference().outgoing(x, self.matrix, self.stage.columns, x)
+        x, w, y = x.double(), self.matrix.double(), self.stage.rows.double()
+        gap = torch.addmm(y, w, x, alpha=-1)
+        if self.few:
+            return torch.addmm(w, _damped(x.mT @ x, self.damping).divide(gap), x.mT).to(self.matrix)
+        return (w + _damped(x @ x.mT, self.damping).divide(gap @ x.mT)).to(self.matrix)
 
     def seen(self, v: Tensor) -> Tensor:
         """The product of the transpose of q with v."""
@@ -169,13 +185,16 @@ class Trace:
         self.fit = self.read = self.core = self.delta = x.new_zeros(0)
 
 
-def _damped(gram: Tensor) -> Cholesky:
-    """Division by a Gram matrix, damped."""
+def _damped(gram: Tensor, by: float) -> Cholesky:
+    """Division by a Gram matrix, damped by a number and by what rounding makes necessary."""
+    if by:
+        gram = gram.clone()
+        gram.diagonal().add_(by)
     eps = torch.finfo(gram.dtype).eps
     cholesky, damping = Cholesky(gram, DAMPING * eps), eps**0.5
     while bool(cholesky.bad) and damping < 1.0:
-        # Singular, by dead units or samples that are the same: rounding over the damping is what enters the fit
-        # along the null space, the damping what it takes from the rest.
+        # Singular, by units that die or samples that become the same on the way: rounding over the damping is what
+        # enters the fit along the null space, the damping what it takes from the rest.
         cholesky = Cholesky(gram + damping * gram.diagonal().amax() * torch.eye(len(gram)).to(gram))
         damping *= 30
     return cholesky

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, inf, sqrt
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from isoloss.dependent._layer import Layer
 from isoloss.dependent._move import Moved, objection, writes
 from isoloss.dependent._pair import Pair, pairs
 from isoloss.dependent._passes import Closure, loss_of, undisturbed
-from isoloss.dependent._search import Search
+from isoloss.dependent._search import Keep, Search
 from isoloss.symmetry import Symmetries, write_atomically
 
 WHERE = "dependent.teleport_"
@@ -55,6 +56,7 @@ def search(
     radius: float = 0.1,
     lower: bool = False,
     weights: Mapping[str, float] | None = None,
+    keep: Keep = "outputs",
     measure: Measure | None = None,
 ) -> Destination:
     """Find where the gradient, or a measure, is larger and a batch is computed as before, without moving.
@@ -68,6 +70,7 @@ def search(
             included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
         lower: Go where it is smaller.
         weights: Factors of the squared norms of the gradients, by the names of the weights; see `Search`.
+        keep: See `teleport_`.
         measure: What to raise in the place of the gradient norm; a step then costs one gradient of it.
 
     Raises:
@@ -78,11 +81,13 @@ def search(
             f"{WHERE}: steps must be at least 1 and radius a finite number that is not negative; "
             f"got steps {steps}, radius {radius}."
         )
+    if keep not in get_args(Keep):
+        raise ValueError(f"{WHERE}: keep must be one of {', '.join(get_args(Keep))}; got {keep!r}.")
     model = symmetries.model
     chosen = _trained(symmetries) if found is None else list(found)
     with undisturbed(model) as run:
         chain = Chain.of(model, loss, run)
-        ascent = Search(chain, chosen, lower, weights, measure)
+        ascent = Search(chain, chosen, lower, weights, keep, measure)
         there = ascent.ascend(1.0 - exp(-radius), steps)
     matrices = {chain.stages[i].layer: m for i, m in there.matrices.items()}
     size = max(float(torch.linalg.vector_norm(t)) for t in there.thetas)
@@ -97,6 +102,7 @@ def teleport_(
     steps: int = 10,
     radius: float = 0.1,
     lower: bool = False,
+    keep: Keep = "outputs",
     held_out: Closure | None = None,
     max_loss_change: float | None = None,
 ) -> Moved:
@@ -113,6 +119,9 @@ def teleport_(
         radius: All singular values of every g stay in [exp(-radius), exp(radius)], and no matrix of weights W, bias
             included, moves by more than (exp(n radius) - 1) |W| in the Frobenius norm, n the number of its pairs.
         lower: Go where the gradient is smaller.
+        keep: Of the batch. With "outputs" all layers are fitted exactly if none has more samples, or fewer that are
+            independent, than weights, however small the elements have to be then; with "loss" fits are damped where
+            they would move a matrix too far, so that elements can be larger. Else only the loss can be kept.
         held_out: Returns the loss on other data, to be reported.
         max_loss_change: Largest relative change of the loss of the batch, abs(after - before) / abs(before). Beyond
             it everything is put back.
@@ -121,12 +130,12 @@ def teleport_(
         What it did to the loss, measured, and to the gradient, as predicted.
 
     Raises:
-        ValueError: If the model is no chain of modules, or has no pair, or a moved weight would not be finite; nothing
-            has changed then.
+        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range, or a moved
+            weight would not be finite; nothing has changed then.
     """
     with undisturbed(symmetries.model) as run:
         aside = None if held_out is None else loss_of(run, held_out, WHERE)
-        there = search(symmetries, loss, steps=steps, radius=radius, lower=lower)
+        there = search(symmetries, loss, steps=steps, radius=radius, lower=lower, keep=keep)
         home = {layer: layer.matrix.clone() for layer in there.matrices}
         write_atomically(writes(there.matrices), where=WHERE)
         undone: str | None = "it was interrupted"

@@ -20,13 +20,18 @@ def slope(site: Site, trace: Trace, rows: Tensor, tangent: Tensor | None) -> Ten
 
 
 def through_few(
-    site: Site, trace: Trace, theta: Tensor | None, tangent: Tensor | None, below: Tensor | None
+    site: Site, trace: Trace, theta: Tensor | None, rows: Tensor, tangent: Tensor | None, below: Tensor | None
 ) -> Tensor:
-    """Derivative by the inputs of a layer through its fit, where that is exact."""
-    if tangent is None:
-        return torch.zeros_like(trace.x[: site.inputs]) if below is None else below
-    x, delta = trace.x[: site.inputs], site.back(theta, trace.delta)
+    """Derivative by the inputs of a layer through its fit to few samples; rows cancel, but for the damping."""
+    x = trace.x[: site.inputs]
     assert trace.cholesky is not None
+    if site.damping:
+        mixed = x @ trace.cholesky.divide(trace.fit.mT @ site.back(theta, rows)).mT
+        lost = trace.cholesky.divide(trace.core.mT @ rows).add_(mixed).mul_(site.damping)
+        below = lost if below is None else below.add_(lost)
+    if tangent is None:
+        return torch.zeros_like(x) if below is None else below
+    delta = site.back(theta, trace.delta)
     cross = trace.cholesky.divide(tangent.mT @ x).mT
     below = plus(below, trace.u[:, : site.inputs].mT, (delta @ cross.mT).neg_())
     return below.addmm_(torch.addmm(tangent, x, cross, alpha=-1), delta.mT @ trace.fit)

@@ -31,7 +31,10 @@ def solve(model, point, objective=None, radius=0.1, **options):
 
 def test_it_is_registered():
     assert SOLVERS["dependent-ascent"] is DependentAscent
-    assert repr(DependentAscent(symmetries_of(perceptron(3, 4, 2)))) == "DependentAscent(steps=10)"
+    assert (
+        repr(DependentAscent(symmetries_of(perceptron(3, 4, 2))))
+        == "DependentAscent(steps=10, keep='outputs')"
+    )
 
 
 def test_it_uses_permutations_of_hidden_units():
@@ -158,6 +161,7 @@ def test_training_is_safe_with_batches_about_as_large_as_a_layer_is_wide(k):
 def test_without_a_bound_on_the_weights_it_is_not(k, monkeypatch):
     """A control."""
     monkeypatch.setattr(Search, "_reach", lambda *_: 0.0)
+    monkeypatch.setattr(Search, "_damp", lambda *_: (False, 1.0))
     growth, value = trained(k, True)
     assert not (growth < 10.0 and value < 10.0)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf, log1p
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -35,6 +35,8 @@ class DependentAscent:
         symmetries: Those of the model, as `Teleport` gets them.
         steps: Steps of the ascent; each is a slope of the objective (for the gradient norm a Hessian-vector product)
             and a factorization per layer.
+        keep: Of the batch: "outputs" where that can be, with at most as many samples as weights of a unit; or only
+            the "loss", with larger elements. See `isoloss.dependent.teleport_`.
 
     References:
         Dissertation, Algorithm 1 with the action of Eq. (4.16). Differs: see docs/dependent.md.
@@ -42,11 +44,11 @@ class DependentAscent:
 
     along_symmetries: ClassVar[bool] = True
 
-    def __init__(self, symmetries: Symmetries, steps: int = 10):
-        self._symmetries, self.steps = symmetries, steps
+    def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
+        self._symmetries, self.steps, self.keep = symmetries, steps, keep
 
     def __repr__(self) -> str:
-        return f"DependentAscent(steps={self.steps})"
+        return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Permutations of the hidden units of two adjacent layers: they say which layers those are."""
@@ -89,6 +91,7 @@ class DependentAscent:
             steps=self.steps,
             radius=radius,
             lower=objective.lower,
+            keep=self.keep,
             **what,
         )
         if "measure" in what and abs(there.after - there.before) <= rounding(point) * abs(there.before):
