@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf, log1p
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -45,7 +45,8 @@ class DependentAscent:
     along_symmetries: ClassVar[bool] = True
 
     def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
-        self._symmetries, self.steps, self.keep = symmetries, steps, keep
+        self._symmetries, self.steps = symmetries, steps
+        self.keep: Literal["outputs", "loss"] = keep
 
     def __repr__(self) -> str:
         return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
@@ -80,10 +81,9 @@ class DependentAscent:
             zero = torch.zeros(())
             reason = SWITCHED_OFF if found else "no pair of adjacent layers has all of its parameters trained"
             return Solution(elements, zero, zero, zero, skipped=reason)
-        what: dict[str, Any] = {"measure": Landscape(objective, point, "DependentAscent")}
+        measure, weights = Landscape(objective, point, "DependentAscent"), {}
         if isinstance(objective, GradientNorm):
-            weights = objective.form(point).weights
-            what = {"weights": {name: weights.get(name, 1.0) for name in trained}}
+            measure, weights = None, objective.form(point).weights
         there = search(
             self._symmetries,
             lambda: loss({}),
@@ -92,9 +92,10 @@ class DependentAscent:
             radius=radius,
             lower=objective.lower,
             keep=self.keep,
-            **what,
+            weights={name: weights.get(name, 1.0) for name in trained},
+            measure=measure,
         )
-        if "measure" in what and abs(there.after - there.before) <= rounding(point) * abs(there.before):
+        if measure is not None and abs(there.after - there.before) <= rounding(point) * abs(there.before):
             here = torch.tensor(there.before, dtype=torch.float64)
             return Solution(elements, here, here, 0.0 * here, skipped=CONSTANT)
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
