@@ -71,7 +71,7 @@ class LayerPair:
 
         Args:
             z: The product VX, shape (h, k), and its derivatives.
-            tensors: All parameters by name.
+            tensors: Parameters by name; absent ones are the model's own.
         """
         shape, reader = self._shape, self._layer(self.outgoing)
         images = [self._layer(self.incoming).image(x, shape) for x in z]
@@ -100,10 +100,12 @@ class LayerPair:
     def _layer(self, name: str) -> Layer:
         return Layer(name, self.model.get_submodule(name))
 
-    @staticmethod
-    def _matrix(tensors: Tensors, name: str) -> Tensor:
-        weight, bias = tensors[_called(name, "weight")].flatten(1), tensors.get(_called(name, "bias"))
-        return weight if bias is None else torch.cat([weight, bias[:, None]], 1)
+    def _matrix(self, tensors: Tensors, name: str) -> Tensor:
+        layer = self._layer(name)
+        weight = tensors.get(_called(name, "weight"), layer.weight).flatten(1)
+        if layer.bias is None:
+            return weight
+        return torch.cat([weight, tensors.get(_called(name, "bias"), layer.bias)[:, None]], 1)
 
     @cached_property
     def _shape(self) -> torch.Size:

@@ -38,8 +38,8 @@ class Sharpness:
 
     By default the 20 displacements of the paper, 0.001 to 0.191, are replaced by two, plus and minus 0.112, whose
     squares have the same mean. Going both ways cancels :math:`t\, d \cdot \nabla L`, which is most of what tells one
-    direction from another, and adds nothing to the mean over the sphere. On trained MNIST networks the standard error of
-    :math:`\phi - L` is then 9 to 14 % of it after 20 passes, where the paper's 4,000 leave 84 to 346 %
+    direction from another, and adds nothing to the mean over the sphere. On trained MNIST networks the standard error
+    of :math:`\phi - L` is then 9 to 14 % of it after 20 passes, where the paper's 4,000 leave 84 to 346 %
     (docs/objectives.md). `Sharpness.of_the_paper()` has those.
 
     Attributes:
