@@ -38,7 +38,8 @@ class DependentAscent:
     along_symmetries: ClassVar[bool] = True
 
     def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
-        self._symmetries, self.steps, self.keep = symmetries, steps, keep
+        self._symmetries, self.steps = symmetries, steps
+        self.keep: Literal["outputs", "loss"] = keep
 
     def __repr__(self) -> str:
         return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
