@@ -175,6 +175,29 @@ def test_random_numbers_and_statistics_are_left_alone():
     assert abs(report.loss_change) < 1e-9  # both runs dropped the same units
 
 
+@pytest.mark.parametrize("frozen, name", [(0, "0.weight"), (2, "2.bias"), (4, "4.weight")])
+def test_frozen_parameters_stay(frozen, name):
+    """An exact symmetry keeps the function and may move them; this changes it off the batch."""
+    model = perceptron(5, 8, 7, 9, 3)
+    symmetries, g, loss = symmetries_of(model), elements(model), closure(model, 4)
+    before = parameters(model)
+    dict(model.named_parameters())[name].requires_grad_(False)
+    with pytest.raises(ValueError, match=f"with {name} frozen; put None there"):
+        act_(symmetries, g, loss)
+    assert unchanged(model, before)
+    free = [
+        e
+        if all(p.requires_grad for p in (*model[2 * i].parameters(), *model[2 * i + 2].parameters()))
+        else None
+        for i, e in enumerate(g)
+    ]
+    assert 0 < free.count(None) < 3
+    report = act_(symmetries, free, loss)
+    assert abs(report.loss_change) < tolerance(report.loss_before)
+    moved = [n for (n, p), b in zip(model.named_parameters(), before, strict=True) if not torch.equal(p, b)]
+    assert moved and not any(n.startswith(f"{frozen}.") for n in moved)
+
+
 @pytest.mark.parametrize(
     "given, message",
     [

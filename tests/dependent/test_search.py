@@ -1,4 +1,5 @@
 from math import exp
+from statistics import median
 
 import pytest
 import torch
@@ -261,7 +262,7 @@ def test_damping_gains_within_the_bound_what_halving_alone_does_not(monkeypatch)
             undamped = search.ascend(0.1, 10)
         assert not any(site.damping for site in search.recursion.sites)
         controls.append(undamped.value / undamped.before - 1)
-    assert min(gains) > 0.01 and sum(gains) > 3 * sum(controls)
+    assert min(gains) > 0.01 and median(gains) > 3 * median(controls)
 
 
 def test_where_fits_stay_in_bounds_nothing_is_damped():

@@ -107,6 +107,9 @@ def act_(
     inputs that it has in the moved network: so pairs that share a layer see one another, and what lies between two
     layers may be anything without parameters.
 
+    `Symmetries.act_` moves frozen parameters, too, for it keeps the function on every input. This action changes it off
+    the batch, so it never does: leave such pairs out by None.
+
     Args:
         symmetries: Those of the model, from `isoloss.find`.
         elements: One matrix for each of `pairs(symmetries)`; None moves nothing.
@@ -120,8 +123,9 @@ def act_(
         The losses, measured.
 
     Raises:
-        ValueError: If there is not one element per pair, or a shape does not fit, or a moved weight would not be
-            finite, or the loss uses a layer several times; nothing has changed then.
+        ValueError: If there is not one element per pair, or a shape does not fit, or a parameter that would move is
+            frozen, or a moved weight would not be finite, or the loss uses a layer several times; nothing has changed
+            then.
     """
     where = "dependent.act_"
     model, found = symmetries.model, pairs(symmetries)
@@ -261,6 +265,12 @@ def _check(where: str, found: Sequence[Pair], elements: Sequence[Tensor | None])
             raise ValueError(
                 f"{where}: the element of a pair is a matrix of its width, {pair.width}; got {tuple(g.shape)} for "
                 f"{pair.producer.name} and {pair.reader.name}."
+            )
+        if g is not None and (frozen := pair.frozen):
+            raise ValueError(
+                f"{where}: a pair moves if none of its parameters is frozen, for off the batch the function changes; "
+                f"got an element for {pair.producer.name} and {pair.reader.name} with {frozen[0]} frozen; put None "
+                "there, or require its gradient."
             )
 
 

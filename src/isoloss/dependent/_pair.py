@@ -32,6 +32,15 @@ class Pair:
         """Names of the parameters that an action on this pair moves."""
         return (*self.producer.tensors(self.producer.matrix), *self.reader.tensors(self.reader.matrix))
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Those of them that do not require gradients."""
+        stored = {}
+        for layer in (self.producer, self.reader):
+            kept = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
+            stored |= zip(layer.tensors(layer.matrix), kept, strict=True)
+        return tuple(name for name, tensor in stored.items() if not tensor.requires_grad)
+
 
 def pairs(symmetries: Symmetries) -> list[Pair]:
     """The pairs of a model, in the order of its modules.

@@ -152,9 +152,8 @@ def teleport_(
 
 
 def _trained(symmetries: Symmetries) -> list[Pair]:
-    parameters = dict(symmetries.model.named_parameters())
     every = pairs(symmetries)
-    found = [p for p in every if all(parameters[n].requires_grad for n in p.parameters)]
+    found = [p for p in every if not p.frozen]
     if not found:
         raise ValueError(
             f"{WHERE}: a pair moves if none of its parameters is frozen; got {len(every)} pairs, each with a frozen "
