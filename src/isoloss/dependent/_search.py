@@ -94,7 +94,8 @@ class Search:
     elements, which the same contraction gives, is then projected out of every step, and a Newton step along it takes
     the loss back to what it was.
 
-    Any other measure is differentiated by the moved weights, and contracted by the same recursion.
+    Any other measure is differentiated by the moved weights, and contracted by the same recursion. Steps that do not
+    improve it are taken back and halved.
 
     No matrix moves by more than :math:`\|W' - W\|_F \le (e^{nr} - 1) \|W\|_F`, where n is the number of pairs that it
     belongs to and r the radius: what n elements can do to it by multiplication from the left and from the right.
@@ -133,7 +134,7 @@ class Search:
         self._objective = (
             GradientNorm(self.recursion) if measure is None else Evaluated(self.recursion, measure)
         )
-        self._sites, self._keep = self.recursion.sites, keep
+        self._sites, self._keep, self._measured = self.recursion.sites, keep, measure is not None
         self.start, self.changes = self.recursion.start, self.recursion.changes
         self._allowed = [inf] * len(self._sites)
 
@@ -163,7 +164,9 @@ class Search:
                 found = self.slopes(thetas)
                 level = found.level
             # What rounding alone does to a fit is let pass.
-            if n == 0 or found.reach <= max(1.0, 2.0 * first.reach):
+            if n == 0 or (
+                found.reach <= max(1.0, 2.0 * first.reach) and not self._worse(found.value, here.value)
+            ):
                 reached, here = thetas, found
             else:
                 length *= 0.5
@@ -172,6 +175,8 @@ class Search:
             if further is None:
                 break
             thetas = further
+        if self._measured and self._worse(self.value(thetas)[0], here.value):
+            thetas = reached
         thetas = [_within(t, radius) for t in thetas]
         if level is not None:  # nearly, at less cost than where it counts
             thetas = level.shifted(thetas, float(first.loss) - float(self.recursion.loss(thetas)))
@@ -196,14 +201,15 @@ class Search:
 
         Args:
             thetas: The elements.
-            slopes_only: Leave out the value and the derivative of the loss.
+            slopes_only: Leave out the derivative of the loss, and the gradient norm, which costs more.
         """
         objective: Any = self._objective
         there = self.recursion.at(thetas, whole=objective.whole)
         slopes, along = objective.slopes(there, thetas)
         reach = self._reach(there.traces)
         if slopes_only:
-            return Slopes(nan, there.loss, slopes, None, reach, there)
+            value = objective.value_along(there, along)[0] if self._measured else nan
+            return Slopes(value, there.loss, slopes, None, reach, there)
         tilts = None
         if not self.recursion.exact:
             tilts = self.recursion.slopes(there, thetas, there.traces[-1].delta)
@@ -241,6 +247,10 @@ class Search:
             elif excess == 1.0:
                 break
         return first, length
+
+    def _worse(self, value: float, than: float) -> bool:
+        """Did a step lead to where a measure is no better? It may have an optimum; the gradient norm has none."""
+        return self._measured and not self._sign * value > self._sign * than
 
     def _may_damp(self, site: Site) -> bool:
         """Is it fitted, and are outputs not kept, whether they cannot be or need not be?"""

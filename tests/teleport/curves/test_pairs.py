@@ -256,3 +256,21 @@ def test_curvature_over_convolutions_is_that_of_forward_differentiation(samples)
     assert len(curves) == 6 and found > 0.0
     general = [TaylorCurve(c.at) for c in curves]
     assert_close(found, Curvature(general).evaluate(point, {}), **CLOSE)
+
+
+def test_in_float32_the_activations_are_inverted_in_float64():
+    """Two units that nearly agree: a condition number of 1e4, whose square is beyond float32."""
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    with torch.no_grad():
+        model[0].weight[1] = model[0].weight[0] + 1e-4 * torch.randn(5).double()
+        model[0].bias[1] = model[0].bias[0]
+    (layers,), tensors, (m,) = drawn(model, 30, (5,))
+    low = LayerPair(model, layers.inputs.float(), "0", "2", model[1])
+    narrow = {n: t.float() for n, t in tensors.items()}
+    layers = LayerPair(model, layers.inputs.float().double(), "0", "2", model[1])
+    exact = {n: t.double() for n, t in narrow.items()}
+    one, other = (
+        curvature(*ForwardCurve(p, m).derivatives(t, 2)) for p, t in ((low, narrow), (layers, exact))
+    )
+    # The inputs of the first layer are those of the model, not computed: nothing is rounded to float32.
+    assert_close(one, other, rtol=1e-9, atol=0.0)

@@ -61,10 +61,13 @@ class LayerPair:
         return leading(self.activation)
 
     def read(self, tensors: Tensors) -> tuple[Tensor, Tensor, Tensor]:
-        """The matrices U (m, H), V (h, n) and X (n, k), with these parameters: the first layers of one forward pass."""
+        """The matrices U (m, H), V (h, n) and X (n, k), with these parameters: the first layers of one forward pass.
+
+        In float64, because activations are inverted, whose condition number is easily that of float32.
+        """
         u, v = (self._matrix(tensors, name) for name in (self.outgoing, self.incoming))
         x, _ = self._reaching(tensors)
-        return u, v, self._layer(self.incoming).columns(x)
+        return u.double(), v.double(), self._layer(self.incoming).columns(x).double()
 
     def units(self, z: Series, tensors: Tensors) -> Series:
         """The columns that U reads, and their derivatives, from those of VX; a row of ones if U has a bias.
@@ -87,7 +90,10 @@ class LayerPair:
         return [first, *others]
 
     def write(self, u: Tensor, v: Tensor) -> dict[str, Tensor]:
-        """The matrices, or their derivatives, as parameters by name; U with the column of the bias or without."""
+        """The matrices, or their derivatives, as parameters by name; U with the column of the bias or without.
+
+        They keep the dtype of the matrices.
+        """
         named = {}
         for name, matrix in ((self.incoming, v), (self.outgoing, u)):
             weight = self._layer(name).weight
@@ -125,7 +131,7 @@ class LayerPair:
         """The inputs of the second layer, from the outputs of the first."""
 
         def replace(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return image
+            return image.to(output)
 
         def stop(module: nn.Module, args: tuple[Tensor, ...]) -> None:
             raise _ReachedError(args[0], args[0].shape)
@@ -133,7 +139,7 @@ class LayerPair:
         handle = self.model.get_submodule(self.incoming).register_forward_hook(replace)
         try:
             last = self.model.get_submodule(self.outgoing).register_forward_pre_hook(stop)
-            return self._stopped(tensors, last)[0]
+            return self._stopped(tensors, last)[0].to(image)
         finally:
             handle.remove()
 
