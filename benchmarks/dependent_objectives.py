@@ -1,11 +1,11 @@
 """Every objective over data-dependent elements of a trained network: its change, that of the loss, and the cost.
 
-    python benchmarks/dependent_objectives.py                      # about a minute on one core
-    python benchmarks/dependent_objectives.py --json               # and write benchmarks/results/dependent_objectives.json
-    python benchmarks/dependent_objectives.py --data mnist.npz     # another place of the images
+    python benchmarks/dependent_objectives.py                  # half a minute on one core
+    python benchmarks/dependent_objectives.py --json           # and write results/dependent_objectives.json
+    python benchmarks/dependent_objectives.py --data mnist.npz # another place of the images
 
-784-128-128-10 with LeakyReLU, 400 steps of Adam (rate 1e-3, batches of 100) on 12,000 images of MNIST; then one teleport
-of ten steps, radius 0.1, for a batch of 20 and one of 200. Changes are relative; costs in SGD steps, CPU time.
+784-128-128-10 with LeakyReLU, 400 steps of Adam (rate 1e-3, batches of 100) on 12,000 images of MNIST; then one
+teleport of ten steps, radius 0.1, for a batch of 20 and one of 200. Changes are relative; costs in SGD steps, CPU time.
 """
 
 import argparse

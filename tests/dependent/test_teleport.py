@@ -153,3 +153,20 @@ def test_options_are_checked(options):
     model = perceptron(6, 10, 3)
     with pytest.raises(ValueError, match="steps must be at least 1"):
         teleport_(symmetries_of(model), closure(model, 5), **options)
+
+
+def test_what_is_kept_is_one_of_two():
+    model = perceptron(6, 10, 3)
+    with pytest.raises(ValueError, match="keep must be one of outputs, loss; got 'nothing'"):
+        teleport_(symmetries_of(model), closure(model, 5), keep="nothing")
+
+
+def test_to_keep_the_loss_alone_gains_more():
+    gains = []
+    for keep in ("outputs", "loss"):
+        torch.manual_seed(0)
+        model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+        report = teleport_(symmetries_of(model), closure(model, 9), keep=keep)
+        assert_close(report.loss_after, report.loss_before, rtol=1e-8, atol=0)
+        gains.append(report.gradient_norm_after / report.gradient_norm_before)
+    assert gains[1] > gains[0]

@@ -132,10 +132,6 @@ class Head:
 
         return loss.detach(), self._layer.rows(gradient.detach()).contiguous(), hessian
 
-    def loss(self, rows: Tensor) -> Tensor:
-        """The loss alone."""
-        return self._run_at(rows)[1].detach()
-
     @torch.enable_grad()
     def _run_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         z = self._layer.image(rows, self._shape).detach().requires_grad_()

@@ -138,11 +138,6 @@ class Recursion:
         return traces
 
     @torch.no_grad()
-    def loss(self, thetas: Sequence[Tensor]) -> Tensor:
-        """The loss alone."""
-        return self._chain.head.loss(self.forward(thetas)[-1].z)
-
-    @torch.no_grad()
     def slopes(
         self,
         there: There,

@@ -30,9 +30,6 @@ SLACK = 1e-2
 # for the last step, at whose end no fit is seen, and for the Newton steps.
 SHARE = 0.8
 
-# How often the first step is made anew with more damping, which changes its direction.
-TRIALS = 3
-
 Keep = Literal["outputs", "loss"]
 
 
@@ -178,8 +175,6 @@ class Search:
         if self._measured and self._worse(self.value(thetas)[0], here.value):
             thetas = reached
         thetas = [_within(t, radius) for t in thetas]
-        if level is not None:  # nearly, at less cost than where it counts
-            thetas = level.shifted(thetas, float(first.loss) - float(self.recursion.loss(thetas)))
         for _ in range(HALVINGS):
             there = self._levelled(thetas, level)
             if self._allows(there, radius) and self._sign * there.value > self._sign * first.value:
@@ -236,17 +231,11 @@ class Search:
         if dependent:
             self.recursion.damp(dependent)
             first = self.slopes(start)
-        for _ in range(TRIALS if any(self._may_damp(site) for site in self._sites) else 0):
-            thetas = stepped(start, first.slopes, length, first.level, 0.0)
-            if thetas is None:
-                break
-            damped, excess = self._damp(thetas, share)
-            length /= excess
-            if damped:
-                first = self.slopes(start)
-            elif excess == 1.0:
-                break
-        return first, length
+        if not any(self._may_damp(site) for site in self._sites):
+            return first, length
+        thetas = stepped(start, first.slopes, length, first.level, 0.0)
+        damped, excess = (False, 1.0) if thetas is None else self._damp(thetas, share)
+        return self.slopes(start) if damped else first, length / excess
 
     def _worse(self, value: float, than: float) -> bool:
         """Did a step lead to where a measure is no better? It may have an optimum; the gradient norm has none."""

@@ -52,7 +52,7 @@ def through_many(site: Site, trace: Trace, product: Tensor, below: Tensor) -> Te
     solved, n = trace.cholesky.divide(product), site.inputs
     core, read, y = solved[:, :n].mT, trace.u[:, :n].mT, site.stage.rows
     if 2 * len(y) < n:
-        residual = torch.addmm(y, trace.u, trace.x, alpha=-1)
+        residual = y - trace.z if trace.w is trace.u else torch.addmm(y, trace.u, trace.x, alpha=-1)
         return below.addmm_(core, residual).addmm_(read, solved @ trace.x, alpha=-1)
     mixed = trace.u.mT @ solved
     return below.addmm_(core, y).addmm_((mixed + mixed.mT)[:n], trace.x, alpha=-1)

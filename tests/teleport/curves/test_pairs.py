@@ -1,5 +1,7 @@
 """Curves through every pair of adjacent layers that `find` reports, convolutions included."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch import nn
@@ -265,7 +267,7 @@ def test_in_float32_the_activations_are_inverted_in_float64():
         model[0].weight[1] = model[0].weight[0] + 1e-4 * torch.randn(5).double()
         model[0].bias[1] = model[0].bias[0]
     (layers,), tensors, (m,) = drawn(model, 30, (5,))
-    low = LayerPair(model, layers.inputs.float(), "0", "2", model[1])
+    low = LayerPair(deepcopy(model).float(), layers.inputs.float(), "0", "2", model[1])
     narrow = {n: t.float() for n, t in tensors.items()}
     layers = LayerPair(model, layers.inputs.float().double(), "0", "2", model[1])
     exact = {n: t.double() for n, t in narrow.items()}

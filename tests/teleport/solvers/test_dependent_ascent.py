@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from dependent.nets import closure, gradient_norm, perceptron, symmetries_of
 from isoloss import Teleport
-from isoloss.dependent import Search, teleport_
+from isoloss.dependent import Search, search, teleport_
 from isoloss.groups import Permutation
 from isoloss.teleport import SOLVERS, DependentAscent, GradientNorm, Point, always, every
 from isoloss.teleport._scalings import Scalings
@@ -70,6 +70,18 @@ def test_learning_rates_weigh_the_layers():
     solution = solve(model, point)
     expected = sum(rates[n] / 0.1 * g.square().sum().item() for n, g in point.gradients.items())
     assert_close(solution.before.item(), expected)
+
+
+def test_what_is_kept_is_passed_on():
+    model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
+    loss, symmetries = closure(model, 9), symmetries_of(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss().backward()
+    after = search(symmetries, loss, keep="loss").after
+    assert after != search(symmetries, loss).after
+    solver = DependentAscent(symmetries, keep="loss")
+    jump = Teleport(optimizer, symmetries, solver=solver, schedule=always, loss=loss).step()
+    assert_close(jump.gradient_norm_after**2, after)
 
 
 def test_pairs_that_are_not_all_trained_stay():
