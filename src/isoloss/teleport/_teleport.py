@@ -14,6 +14,7 @@ from isoloss._checks import is_size
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._displace import displacement
+from isoloss.teleport._fit import check_fit
 from isoloss.teleport._jump import Jump, joined
 from isoloss.teleport._loss import Loss, LossClosure
 from isoloss.teleport._measure import Closure
@@ -124,8 +125,10 @@ class Teleport:
         self.generator = generator
         self.steps = self.jumps = 0
         self._check()
+        check_fit(self.solver, self.objective, symmetries, self.radius, loss, minibatches, approximate)
         self._named = named_tensors(symmetries.model)
         self._warned: set[str] = set()
+        self._trusted = False  # has the loss been seen to depend on the parameters?
         self._made = self._plan_anew()
 
     @property
@@ -216,10 +219,11 @@ class Teleport:
         """Jump to what is best on one minibatch; None for the one whose gradients wait."""
         where = "Teleport.step"
         plan = self._plan()
-        loss = None if self.loss is None else Loss(self.loss, self.symmetries.model)
+        trained = () if self._trusted else tuple(plan.groups)
+        loss = None if self.loss is None else Loss(self.loss, self.symmetries.model, trained)
         point = seen = plan.point(self.optimizer, where, loss)
         if minibatch is not None:
-            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model), where)
+            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model, trained), where)
         if self.objective.needs_gradients and not seen.gradients:
             raise ValueError(
                 f"{where}: the objective {self.objective.name} needs gradients; got none; "
@@ -255,6 +259,7 @@ class Teleport:
             move.replace(name, target, new)
         report |= self._measured("before", point)
         change, refused = self._committed(move, loss)
+        self._trusted = self._trusted or any(isinstance(x, Loss) and x.checked for x in (loss, seen.loss))
         report = change | report
         if refused:
             return Jump(**report, after=after, size=size, skipped=refused)
@@ -315,15 +320,6 @@ class Teleport:
                 f"Teleport: leaves out symmetries that move what is not trained: {shown}.", stacklevel=3
             )
             self._warned.update(new)
-        along = getattr(self.solver, "along_symmetries", True)
-        if along and not plan.symmetries and not plan.left_out and "none" not in self._warned:
-            approximate = sum(not s.exact for s in self.symmetries)
-            warnings.warn(
-                f"Teleport: none of the {len(self.symmetries)} symmetries can be used, so nothing will move; "
-                f"{approximate} hold up to eps only, and need approximate=True.",
-                stacklevel=3,
-            )
-            self._warned.add("none")
         return plan
 
     def _check(self) -> None:

@@ -55,6 +55,7 @@ class Sharpness:
     name = "sharpness"
     radius = 0.1
     needs_gradients = False
+    needs_loss = True
 
     def __post_init__(self) -> None:
         check_lower(self)
