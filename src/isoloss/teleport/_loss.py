@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
 from isoloss.teleport._measure import version
+from isoloss.teleport._places import everywhere, places
 
 LossClosure = Callable[[], Tensor]
 
@@ -42,6 +43,7 @@ class Loss:
             m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats
         ]
         running = {id(b) for m in self._norms for b in m.buffers(recurse=False)}
+        self._places = places(model)
         self._buffers = {n: b for n, b in model.named_buffers() if id(b) not in running}
 
     def __call__(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -56,9 +58,9 @@ class Loss:
         self.check_dependence()
         versions = [version(p.grad) for p in self._model.parameters()]
         buffers = {n: b.clone() for n, b in self._buffers.items() if n not in tensors}
-        swapped = {f"model.{n}": t for n, t in (buffers | dict(tensors)).items()}
+        swapped = {f"model.{n}": t for n, t in everywhere(buffers | dict(tensors), self._places).items()}
         with self._without_a_trace():
-            loss = functional_call(self._closed, swapped, ())
+            loss = functional_call(self._closed, swapped, (), tie_weights=False)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from isoloss.teleport._places import everywhere, places
+
 Tensors = Mapping[str, Tensor]
 
 ELEMENTWISE = (
@@ -92,7 +94,9 @@ class LayerPair:
 
         hook = self.model.get_submodule(self.incoming).register_forward_pre_hook(stop)
         try:
-            functional_call(self.model, dict(tensors), (self.inputs,))
+            functional_call(
+                self.model, everywhere(tensors, places(self.model)), (self.inputs,), tie_weights=False
+            )
         except _ReachedError as reached:
             return reached.x
         finally:

@@ -1,12 +1,11 @@
 """Whatever a user wants raised or lowered."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from isoloss._checks import is_size, is_whole
+from isoloss._checks import is_size, is_whole, signature, takes
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
 from isoloss.teleport.objectives._objective import check_flag, check_lower
@@ -44,14 +43,11 @@ class Custom:
                 "write Custom(lambda point, w: ...)."
             )
         check_flag(self, "needs_gradients", "True says that the function reads point.gradients")
-        if (signature := _signature(self.function)) is not None:
-            try:
-                signature.bind(None, None)
-            except TypeError as error:
-                raise ValueError(
-                    "Custom: function must take two arguments, the point and all parameters by name; got one with the "
-                    f"signature {signature}; write Custom(lambda point, w: ...)."
-                ) from error
+        if not takes(self.function, 2):
+            raise ValueError(
+                "Custom: function must take two arguments, the point and all parameters by name; got one with the "
+                f"signature {signature(self.function)}; write Custom(lambda point, w: ...)."
+            )
         fits = isinstance(self.name, str) and is_size(self.radius) and is_whole(self.passes)
         if not fits:
             raise ValueError(
@@ -72,11 +68,3 @@ class Custom:
                 f"Custom: the function must return a tensor with one number; got {got}; sum or average it."
             )
         return value.reshape(())
-
-
-def _signature(function: Callable) -> inspect.Signature | None:
-    """The arguments that a function takes; None for built-in ones that do not say."""
-    try:
-        return inspect.signature(function)
-    except (TypeError, ValueError):
-        return None

@@ -1,6 +1,6 @@
 """Sharpness: the mean loss at random points around the parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from isoloss._checks import is_size, is_whole
+from isoloss._checks import is_length, is_whole
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import widen
@@ -60,9 +60,13 @@ class Sharpness:
     def __post_init__(self) -> None:
         check_lower(self)
         check_flag(self, "excess", "True subtracts the loss here")
+        if not isinstance(self.displacements, Iterable):
+            raise ValueError(
+                f"Sharpness: displacements must be a list of lengths; got {self.displacements!r}; write (0.1,)."
+            )
         object.__setattr__(self, "displacements", tuple(self.displacements))
         whole = is_whole(self.directions, least=1) and is_whole(self.chunk, least=1) and is_whole(self.seed)
-        if not whole or not self.displacements or not all(is_size(abs(t)) for t in self.displacements):
+        if not whole or not self.displacements or not all(is_length(t) for t in self.displacements):
             raise ValueError(
                 "Sharpness: there must be displacements, and whole numbers of directions and for chunk, at least 1, "
                 f"and for the seed; got {self.displacements}, {self.directions!r}, {self.chunk!r} and {self.seed!r}; "
