@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import isoloss
+from pages import blocks
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+BLOCKS = blocks("README.md")
 
 
 def test_the_example_runs_and_keeps_the_function(capsys):

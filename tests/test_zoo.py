@@ -23,7 +23,8 @@ def outputs(model, inputs):
     args, kwargs = (inputs, {}) if isinstance(inputs, tuple) else ((inputs,), {})
     if isinstance(inputs, dict):
         args, kwargs = (), inputs
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         return torch.cat([leaf.flatten() for leaf in leaves(model(*args, **kwargs))])
 
 
@@ -47,7 +48,8 @@ def test_entry_builds_the_same_twice_and_names_its_own_parameters(name):
     assert sum(p.numel() for p in model.parameters()) <= 1500
 
 
-@pytest.mark.parametrize("name", ZOO)
+# Noise is another one in float64.
+@pytest.mark.parametrize("name", [name for name, e in ZOO.items() if e.family != "noise"])
 def test_entry_computes_in_float64_what_it_computes_in_float32(name):
     model, inputs = built(ZOO[name])
     y = outputs(copy.deepcopy(model), inputs)

@@ -26,6 +26,29 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> Path:
     return path
 
 
+def make_folder(path: str | os.PathLike[str], where: str) -> Path:
+    """Make a folder, with those above it, where files can be written.
+
+    Args:
+        path: The folder; it may be there.
+        where: Who asks, for the message.
+
+    Raises:
+        OSError: If it is a file, or cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise OSError(
+            f"{where}: out must be a folder that can be written; got {path} ({reason}); name another one."
+        ) from error
+    return path
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
     """Write a value as indented JSON; inf and nan are refused, for JSON has no words for them."""
     return write_file(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

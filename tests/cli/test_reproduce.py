@@ -44,6 +44,33 @@ def test_bad_arguments_get_one_line_and_exit_code_2(arguments, match, capsys, tm
     assert not (tmp_path / "out" / "booth").exists()
 
 
+def test_an_output_folder_that_is_a_file(capsys, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        for command in (["reproduce", "distance"], ["demo", "--seeds", "1"]):
+            assert main([*command, "--out", str(out)]) == 2
+            said = capsys.readouterr()
+            assert said.err.count("\n") == 1 and "Traceback" not in said.err
+            assert re.search(
+                r"out must be a folder that can be written; got .*; name another one\.$", said.err
+            )
+    assert file.read_text() == "mine"
+
+
+def test_a_data_folder_that_is_named_must_be_there(capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)  # where the default is not there either, which is no mistake
+    for data, reason in (("nowhere", "which is not there, seen from"), ("file", "which is a file")):
+        assert main(["reproduce", "distance", "--data", data, "--out", "out"]) == 2
+        assert re.search(
+            rf"data must be a folder .*; got {data}, {reason}.*; leave it out", capsys.readouterr().err
+        )
+        assert not (tmp_path / "out").exists()
+    small = ["--jobs", "1", "--set", "angles=16", "curvatures=4", "shifts=(0.5, 1.0)"]
+    assert main(["reproduce", "distance", "--out", "out", *small]) == 0
+
+
 def test_it_prints_the_verdict_and_where_the_report_is(capsys, tmp_path):
     arguments = ["reproduce", "distance", "--out", str(tmp_path), "--jobs", "1"]
     assert main([*arguments, "--set", "angles=16", "curvatures=4", "shifts=(0.5, 1.0)"]) == 0
@@ -59,10 +86,11 @@ def test_what_cannot_be_run_is_told(capsys, monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setattr("isoloss.reproduce._data.load", offline)
-    folder = str(tmp_path / "empty")
+    folder = str(tmp_path)
     arguments = ["minima", "--data", folder, "--out", str(tmp_path / "out"), "--jobs", "1"]
     assert main(["reproduce", *arguments, "--quick"]) == 0
-    assert "not run\n- minima: no data set can be had" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not run\n- minima: no data set can be had" in said and f"lies in {folder}, seen from" in said
 
 
 @pytest.mark.parametrize("package", ["joblib", "matplotlib"])

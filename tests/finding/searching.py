@@ -142,13 +142,14 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> Tensor:
-    """All floating-point outputs as one vector; running statistics are put back."""
+    """All floating-point outputs as one vector, with the same noise every time; running statistics are put back."""
     from nullspace import leaves
 
     args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, {})
     args = args if isinstance(args, tuple) else (args,)
     state = {n: b.clone() for n, b in model.named_buffers()}
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         result = torch.cat([leaf.flatten() for leaf in leaves(model(*args, **kwargs))])
         for n, b in model.named_buffers():
             b.copy_(state[n])

@@ -109,7 +109,7 @@ SAMPLES: dict[str, list[Callable]] = {
 }
 # No function of the elements alone, not of real numbers, constant almost everywhere, or random.
 ELSEWHERE = (
-    "_softmax _log_softmax _safe_softmax glu native_dropout rand_like squeeze lift_fresh _to_copy lift to _conj "
+    "_softmax _log_softmax _safe_softmax glu native_dropout squeeze lift_fresh _to_copy lift to _conj "
     "resolve_conj logical_and logical_or logical_xor logical_not bitwise_and bitwise_or bitwise_xor bitwise_not isin "
     "isnan isinf isfinite nan_to_num eq ne zeros_like new_zeros zero empty_like new_empty ones_like full_like "
     "new_ones new_full fill _prelu_kernel"

@@ -19,7 +19,7 @@ def written_out(t: Abstract, tables: dict[int, Tensor]) -> Tensor:
     """The tensor that an abstract one describes."""
     if isinstance(t, Cat):
         parts = [written_out(part, tables) for part in t.parts]
-        outer = shape._outer_size(t)
+        outer = shape.outer_size(t)
         nested = [part.unflatten(t.axis, (outer, -1)) for part in parts]
         return torch.cat(nested, t.axis + 1).flatten(t.axis, t.axis + 1)
     labels = [f.label for f in t.factors]

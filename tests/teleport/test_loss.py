@@ -104,6 +104,42 @@ def test_it_maps_over_stacked_parameters(name):
     assert_close(vmap(loss, randomness="same")(stacked), torch.stack([loss(p) for p in points]))
 
 
+class TwoNames(nn.Module):
+    """One layer under two names, and a weight in two layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.second, self.third, self.out = self.first, nn.Linear(3, 3), nn.Linear(3, 2)
+        self.third.weight = self.first.weight
+
+    def forward(self, x):
+        for layer in (self.first, self.second, self.third):
+            x = layer(x).tanh()
+        return self.out(x)
+
+
+def test_a_module_under_two_names_is_put_back_and_moves_as_one():
+    model, closure, x, y = training(TwoNames(), 6, 3)
+    before = {n: (id(p), p.detach().clone()) for n, p in model.named_parameters(remove_duplicate=False)}
+    there = elsewhere(model)
+    moved = copy.deepcopy(model)
+    moved.load_state_dict(there, strict=False)
+    expected = (moved(x) - y).square().mean()
+    loss = Loss(closure, model)
+    assert_close(loss(there), expected, rtol=1e-13, atol=0.0)
+    after = dict(model.named_parameters(remove_duplicate=False))
+    assert before.keys() == after.keys() and all(id(after[n]) == i for n, (i, _) in before.items())
+    assert all(torch.equal(after[n], p) for n, (_, p) in before.items())
+    assert_close(dict(grad(loss)(there)), gradients_of(moved, x, y), rtol=1e-11, atol=1e-13)
+
+
+def gradients_of(model, x, y):
+    named = dict(model.named_parameters())
+    found = torch.autograd.grad((model(x) - y).square().mean(), list(named.values()))
+    return dict(zip(named, found, strict=True))
+
+
 def test_tied_parameters_move_together():
     model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
     model[2].weight = model[0].weight

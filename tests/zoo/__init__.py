@@ -6,7 +6,7 @@ point of its parameters. ``python tests/nullspace.py`` prints what is expected b
 
 from importlib.util import find_spec
 
-from zoo import adapters, attention, conv, external, mlp, negative, norm, recurrent, shared  # noqa: F401
+from zoo import adapters, attention, conv, external, mlp, negative, noise, norm, recurrent, shared  # noqa: F401
 from zoo._entry import ENTRIES, Entry, Expected, generic_, redraw
 
 ZOO: dict[str, Entry] = {

@@ -9,8 +9,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from isoloss._files import make_folder
 from isoloss.cli._usage import UsageError, usable
 from isoloss.reproduce import EXPERIMENTS, Experiment, Outcome, check, reproduce
+from isoloss.reproduce._data import DATA_FOLDER, check_folder
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Reproduce:
     out: Path = Path("out/reproduce")
     """Folder for report.html and, for every experiment, results.json, figure.png, figure.svg and the finished runs; an
     interrupted call continues there."""
-    data: Path = Path("../shared/data")
-    """Folder with mnist.npz, fashion_mnist.npz, cifar10.npz or cifar10_small.npz; what is absent is downloaded."""
+    data: Path = Path(DATA_FOLDER)
+    """Folder with mnist.npz, fashion_mnist.npz, cifar10.npz or cifar10_small.npz, relative to the working directory;
+    what is absent is downloaded."""
     jobs: int = -1
     """Worker processes; -1 for one per core."""
     set: tuple[str, ...] = ()
@@ -47,6 +50,8 @@ def run_experiments(options: Reproduce) -> None:
     changes = {"data": str(options.data)} | dict(_setting(text) for text in options.set)
     with usable():
         check(chosen, changes)
+        check_folder(options.data)
+        make_folder(options.out, "reproduce")
     try:
         outcomes = _with_progress(chosen, options, changes)
     except KeyboardInterrupt:

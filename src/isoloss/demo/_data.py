@@ -131,7 +131,8 @@ def _openml(name: str) -> Arrays:
 def _npz(path: Path) -> Arrays:
     if not path.is_file():
         raise ValueError(
-            f"demo: data must be digits, mnist or the path of an .npz file; got {path}, which is no file."
+            f"demo: data must be digits, mnist or the path of an .npz file; got {path}, which is no file, seen from "
+            f"{Path.cwd()}."
         )
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

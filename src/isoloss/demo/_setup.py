@@ -2,11 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from isoloss._files import make_folder
 from isoloss.demo._data import Data, load
 from isoloss.demo._figure import matplotlib
 from isoloss.demo._models import build
@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> Setup:
     """
     matplotlib()
     data = load(settings.data, settings.samples).to(_device(settings.device))
-    _make_folder(settings.out)
+    make_folder(settings.out, "demo")
     model = build(settings.model, data.shape, data.classes, settings.width, seed=0).to(settings.device)
     since = time.perf_counter()
     symmetries = find(model, data.x[:8])
@@ -62,12 +62,3 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"demo: device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
     return torch.device(name)
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"demo: out must be a folder that can be written; got {out} ({error.strerror})."
-        ) from error

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from isoloss.finding._abstract import Abstract, Misfit, Pass
-from isoloss.finding._calculus import freeze, resolve
-from isoloss.finding._shape import cat, drop, narrow, permute, select, unsqueeze, view
+from isoloss.finding._calculus import freeze
+from isoloss.finding._shape import cat, drop, narrow, permute, resolve, select, unsqueeze, view
 from isoloss.finding._space import Hints
 from isoloss.finding._tape import OVERWRITE, Call, Tape, Value, values_in
 from isoloss.finding.rules import LAZY, RULES, Context, name_of

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
+from isoloss.finding._noise import is_noise
 from isoloss.finding._world import Float64World
 
 Key = tuple[str, str]
@@ -25,7 +26,8 @@ class Value:
     Attributes:
         shape: Its shape.
         source: ("tensor", name) for parameters and buffers, ("input", "") for inputs, None for what is computed.
-        constant: Its value, if it depends on neither parameters nor inputs.
+        constant: Its value, if it depends on neither parameters nor inputs: noise among them, which is the same in
+            every pass.
         parametric: Does it depend on a parameter or buffer?
     """
 
@@ -193,7 +195,7 @@ class Recorder(Float64World):
         if written:
             self._write(op, inputs, written, result)
             return
-        constant = all(v.constant is not None for v in values_in(inputs))
+        constant = is_noise(op) or all(v.constant is not None for v in values_in(inputs))
         viewed = args and isinstance(args[0], Tensor) and _is_view(op)
         if viewed and isinstance(result, Tensor) and result is args[0]:
             return
@@ -248,8 +250,7 @@ class Recorder(Float64World):
 
     def _write(self, op, inputs, written: list[Tensor], result) -> None:
         new = [Value(tuple(t.shape), t.dtype) for t in written]
-        others = [v for v in values_in(inputs)]
-        if all(v.constant is not None for v in others):
+        if is_noise(op) or all(v.constant is not None for v in values_in(inputs)):
             for value, t in zip(new, written, strict=True):
                 self._borrow(value, t)
         returned = [r for r in _flat(result) if isinstance(r, Tensor)]
@@ -257,7 +258,8 @@ class Recorder(Float64World):
         outs = [Value(tuple(r.shape), r.dtype) for r in fresh]
         for tensor, value in zip(fresh, outs, strict=True):
             self.register(tensor, value)
-        self._append(op, inputs[0], inputs[1], [*outs, *new] if outs else new)
+        if not is_noise(op):
+            self._append(op, inputs[0], inputs[1], [*outs, *new] if outs else new)
         for tensor, value in zip(written, new, strict=True):
             place = self._places[id(tensor)][1]
             region = place.region

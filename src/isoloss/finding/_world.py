@@ -1,15 +1,22 @@
-"""The world in which a model is recorded and verified: float64 throughout, and nothing random.
+"""The world in which a model is recorded and verified: float64 throughout, and the same random numbers every time.
 
 Models cast down on purpose (norms in float32, attention in half precision); here these casts are lifted, so that
-a symmetry can be checked to ten digits. Dropout keeps its mean. Eps in norms can be set to zero.
+a symmetry can be checked to ten digits. What is made without a dtype is float64, whatever torch's default is: that
+belongs to the process, and other threads have theirs. Dropout keeps its mean, noise is drawn from a generator of the
+world. Eps in norms can be set to zero.
 """
 
+import threading
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from isoloss.finding._noise import Noise
 
 aten = torch.ops.aten
 _LOW = (torch.float32, torch.float16, torch.bfloat16)
@@ -29,11 +36,12 @@ _SHIFTS = {
 
 
 class Float64World(TorchDispatchMode):
-    """Runs every op in float64, dropout at its mean, and optionally norms without eps."""
+    """Runs every op in float64, dropout at its mean, noise from its own seed, and optionally norms without eps."""
 
     def __init__(self, *, without_eps: bool = False):
         super().__init__()
         self.without_eps = without_eps
+        self._noise = Noise()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -51,8 +59,14 @@ class Float64World(TorchDispatchMode):
         )
         if self.without_eps:
             args, kwargs = _drop_eps(func, args, kwargs)
+        args, kwargs = _wide(func, args, kwargs)
         saved = self.will_write(func, args, kwargs)
-        result = func(*args, **kwargs)
+        result = self._noise.run(func, args, kwargs)
+        if not any(r.alias_info for r in func._schema.returns):
+            # From integers torch makes floats of its default dtype.
+            result = tree_map(
+                lambda x: x.double() if isinstance(x, Tensor) and x.dtype in _LOW else x, result
+            )
         self.ran(func, args, kwargs, result, saved)
         return result
 
@@ -76,6 +90,24 @@ _MIXED = {
 }
 
 
+_BY_VALUE = {aten.arange, aten.range, aten.full, aten.scalar_tensor}
+
+
+def _wide(func, args, kwargs):
+    """What an op makes without being told a dtype, in float64 where it would be of torch's default dtype."""
+    given = tree_leaves((args, kwargs))
+    tensors = [x for x in given if isinstance(x, Tensor)]
+    if func is aten.lift_fresh.default:  # of torch.tensor(...)
+        return tuple(x.double() if x.dtype in _LOW else x for x in args), kwargs
+    if tensors or kwargs.get("dtype") is not None:
+        return args, kwargs
+    if any(a.name == "dtype" and a.default_value is None for a in func._schema.arguments) and (
+        func.overloadpacket not in _BY_VALUE or any(isinstance(x, float) for x in given)
+    ):
+        return args, kwargs | {"dtype": torch.float64}
+    return args, kwargs
+
+
 def _drop_eps(func, args, kwargs):
     names = [a.name for a in func._schema.arguments]
     args = tuple(0.0 if i < len(names) and names[i] in _EPS and a else a for i, a in enumerate(args))
@@ -96,23 +128,37 @@ def is_small_shift(func, args) -> bool:
 
 @contextmanager
 def settings():
-    """Global switches for recording: default dtype float64, plain attention, no fused paths; restored after."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
+    """For recording: gradients on, and the switches of `Plain`."""
+    with Plain(), torch.enable_grad():
+        yield
 
-    default, fast = torch.get_default_dtype(), torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(torch.enable_grad())
-        try:
-            torch.set_default_dtype(torch.float64)
-            torch.backends.mha.set_fastpath_enabled(False)
-            # torch.manual_seed would seed the generators of every device, which nothing restores.
-            torch.default_generator.manual_seed(0)
-            yield
-        finally:
-            torch.set_default_dtype(default)
-            torch.backends.mha.set_fastpath_enabled(fast)
+
+class Plain:
+    """Plain attention and no fused paths, for as long as some thread searches.
+
+    These switches belong to the process. The first that enters turns them, the last that leaves puts them back; threads
+    that do something else meanwhile get the same numbers from the plain kernels.
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _switches = ExitStack()
+
+    def __enter__(self) -> None:
+        with Plain._lock:
+            if not Plain._inside:
+                Plain._switches.enter_context(sdpa_kernel(SDPBackend.MATH))
+                Plain._switches.callback(
+                    torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled()
+                )
+                torch.backends.mha.set_fastpath_enabled(False)
+            Plain._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with Plain._lock:
+            Plain._inside -= 1
+            if not Plain._inside:
+                Plain._switches.close()
 
 
 @contextmanager
@@ -149,6 +195,8 @@ def without_trace(module: nn.Module):
         yield
     finally:
         for x, before in containers:
+            if _same(x, before):  # what is whole is left alone, for another thread may be reading it
+                continue
             if isinstance(x, list):
                 x[:] = before
             else:
@@ -158,6 +206,15 @@ def without_trace(module: nn.Module):
             for x, before in tensors:
                 if not torch.equal(x, before):
                     x.copy_(before)
+
+
+def _same(x: Any, before: Any) -> bool:
+    """Does a container hold the very same things in the same order?"""
+    if len(x) != len(before):
+        return False
+    if isinstance(x, dict):
+        return all(a is b and x[a] is before[b] for a, b in zip(x, before, strict=True))
+    return x == before if isinstance(x, set) else all(a is b for a, b in zip(x, before, strict=True))
 
 
 def copy_in_float64(model: nn.Module) -> nn.Module:

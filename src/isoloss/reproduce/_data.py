@@ -10,6 +10,23 @@ from torch import Tensor
 
 from isoloss.demo import Data, load
 
+DATA_FOLDER = "../shared/data"
+"""Where images are looked for by default, relative to the working directory; nothing is amiss where it is not there."""
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a folder that was named and is not there.
+
+    Raises:
+        OSError: If it is none; the default need not be there.
+    """
+    if str(folder) != DATA_FOLDER and not Path(folder).is_dir():
+        reason = "which is a file" if Path(folder).exists() else f"which is not there, seen from {Path.cwd()}"
+        raise OSError(
+            f"reproduce: data must be a folder with mnist.npz and the like; got {folder}, {reason}; "
+            "leave it out to have the data downloaded."
+        )
+
 
 def where(name: str, folder: str | Path) -> str:
     """The file of a data set, NAME.npz or NAME_small.npz in the folder, or its name if it must be downloaded."""
@@ -32,7 +49,10 @@ def images(name: str, folder: str, samples: int, held_out: int) -> Data:
         OSError: If the data must be downloaded and cannot be.
         ImportError: If scikit-learn is needed for that and absent.
     """
-    data = load(where(name, folder), max(samples, held_out))
+    try:
+        data = load(where(name, folder), max(samples, held_out))
+    except (OSError, ImportError) as error:
+        raise type(error)(f"{error} No {name}.npz lies in {folder}, seen from {Path.cwd()}.") from error
     flat = [t.flatten(1) for t in (data.x[:samples], data.x_validation[:held_out])]
     y, y_validation = data.y[:samples], data.y_validation[:held_out]
     return Data(name, flat[0], y, flat[1], y_validation, data.classes)

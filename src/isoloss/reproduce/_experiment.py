@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any
 
 from isoloss._checks import is_whole
+from isoloss.reproduce._data import DATA_FOLDER
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 
@@ -20,7 +21,7 @@ class Settings:
 
     seeds: int = 5
     """Independent repetitions."""
-    data: str = "../shared/data"
+    data: str = DATA_FOLDER
     """Folder with mnist.npz, fashion_mnist.npz, cifar10.npz or cifar10_small.npz; what is absent is downloaded."""
 
 

@@ -42,7 +42,7 @@ class Perceptron(nn.Sequential):
 
 
 FINDING = Lock()
-"""Held while symmetries are searched: `find` changes torch's default dtype, which all threads of a worker share."""
+"""Held while symmetries are searched, so that threads of one worker find those of a shape once."""
 
 
 @lru_cache(maxsize=16)

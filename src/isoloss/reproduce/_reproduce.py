@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import isoloss
-from isoloss._files import write_file, write_json
+from isoloss._files import make_folder, write_file, write_json
 from isoloss._store import Store, source
 from isoloss.reproduce._data import fingerprint
 from isoloss.reproduce._experiment import Experiment, Settings
@@ -76,9 +76,11 @@ def reproduce(
 
     Raises:
         ValueError: If no experiment has a setting that is to be changed.
+        OSError: If the folder cannot be made or written to.
     """
     out, changes = Path(out), changes or {}
     check(experiments, changes)
+    make_folder(out, "reproduce")
     outcomes = []
     for chosen in experiments:
         mine = {name: value for name, value in changes.items() if name in chosen.fields}

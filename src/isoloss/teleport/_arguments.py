@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from isoloss._checks import is_size, is_whole
+from isoloss._checks import is_size, is_whole, signature, takes
 from isoloss.symmetry import Symmetries
 from isoloss.teleport.objectives import Objective
 
@@ -92,7 +92,7 @@ def check_parts(optimizer: Any, symmetries: Any, schedule: Any, generator: Any) 
         ),
         "schedule": (
             schedule,
-            callable(schedule),
+            callable(schedule) and not isinstance(schedule, type) and takes(schedule, 1),
             "a function of the step",
             "write every(5), at(0, 100), always",
         ),
@@ -106,6 +106,17 @@ def check_parts(optimizer: Any, symmetries: Any, schedule: Any, generator: Any) 
     for argument, (value, fits, rule, fix) in rules.items():
         if not fits:
             raise ValueError(f"Teleport: {argument} must be {rule}; got {_brief(value)}; {fix}.")
+
+
+def check_closure(argument: str, value: Any, fix: str) -> None:
+    """Refuse what is no function without arguments; None is none given.
+
+    Raises:
+        ValueError: If it is called with something, or not at all.
+    """
+    if value is not None and not (callable(value) and takes(value, 0)):
+        got = str(signature(value)) if callable(value) else type(value).__name__
+        raise ValueError(f"Teleport: {argument} must be a function without arguments; got {got}; give {fix}.")
 
 
 def check_state(state: Any, generator: torch.Generator | None) -> None:

@@ -1,6 +1,6 @@
 """The training loss as a function of named tensors, made from the closure that a user has anyway."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 
 from isoloss.teleport._measure import version
+from isoloss.teleport._places import everywhere, places
 
 LossClosure = Callable[[], Tensor]
 
@@ -27,11 +28,14 @@ class Loss:
             or data-parallel wrapper). Autocast belongs inside. With a scaler or with accumulated minibatches it
             returns the scaled loss, the mean over all of them, as the gradients have it.
         model: Whose parameters are replaced.
+        trained: Names of parameters, on one of which at least the loss must depend; seen to by the first evaluation,
+            for one forward and one backward pass more.
     """
 
-    def __init__(self, closure: LossClosure, model: nn.Module):
+    def __init__(self, closure: LossClosure, model: nn.Module, trained: Collection[str] = ()):
         self._closed = _Closed(closure, model)
         self._model = model
+        self._trained = tuple(trained)
         self._devices = sorted({p.device.index for p in model.parameters() if p.is_cuda})
         self._random = torch.get_rng_state(), [torch.cuda.get_rng_state(d) for d in self._devices]
         # In training mode these use the statistics of the batch, and the running ones only change.
@@ -39,6 +43,7 @@ class Loss:
             m for m in model.modules() if isinstance(m, _NormBase) and m.training and m.track_running_stats
         ]
         running = {id(b) for m in self._norms for b in m.buffers(recurse=False)}
+        self._places = places(model)
         self._buffers = {n: b for n, b in model.named_buffers() if id(b) not in running}
 
     def __call__(self, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -50,11 +55,12 @@ class Loss:
         Raises:
             ValueError: If the closure returns no single number, does not use the parameters, or writes gradients.
         """
+        self.check_dependence()
         versions = [version(p.grad) for p in self._model.parameters()]
         buffers = {n: b.clone() for n, b in self._buffers.items() if n not in tensors}
-        swapped = {f"model.{n}": t for n, t in (buffers | dict(tensors)).items()}
+        swapped = {f"model.{n}": t for n, t in everywhere(buffers | dict(tensors), self._places).items()}
         with self._without_a_trace():
-            loss = functional_call(self._closed, swapped, ())
+            loss = functional_call(self._closed, swapped, (), tie_weights=False)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(
@@ -75,6 +81,34 @@ class Loss:
                 "graph; call the model in whose parameters the symmetries were found, outside of no_grad."
             )
         return loss.reshape(())
+
+    @property
+    def checked(self) -> bool:
+        """Has it been seen to depend on the parameters that are trained?"""
+        return not self._trained
+
+    def check_dependence(self) -> None:
+        """Refuse a closure that looks elsewhere: at the first evaluation, or before, where hooks count the passes.
+
+        Raises:
+            ValueError: If the loss depends on none of the parameters, as when it is computed with another copy.
+        """
+        if not self._trained or torch._C._are_functorch_transforms_active():
+            return
+        trained, self._trained = self._trained, ()
+        named = dict(self._model.named_parameters())
+        leaves = {
+            n: named[n].detach().clone().requires_grad_() for n in trained if named[n].is_floating_point()
+        }
+        if not leaves:
+            return
+        with torch.enable_grad():
+            found = torch.autograd.grad(self(leaves), list(leaves.values()), allow_unused=True)
+        if all(g is None for g in found):
+            raise ValueError(
+                "Teleport: loss must depend on the parameters that the optimizer trains; got a closure that uses none "
+                "of them; call the model in which the symmetries were found, not a copy of it."
+            )
 
     @contextmanager
     def _without_a_trace(self) -> Iterator[None]:

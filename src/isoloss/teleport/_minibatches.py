@@ -1,7 +1,8 @@
 """Teleports found on other minibatches than the one that the optimizer is about to use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,14 +24,40 @@ def averaged(closures: Sequence[LossClosure]) -> LossClosure:
     Raises:
         ValueError: If there are none.
     """
-    closures = list(closures)
-    if not closures:
-        raise ValueError("averaged: needs a closure at least; got none; pass one per minibatch.")
+    closures = _closures(closures, "averaged: closures", "pass one per minibatch")
 
     def mean() -> Tensor:
         return torch.stack([closure().reshape(()) for closure in closures]).mean()
 
     return mean
+
+
+def listed(closures: Any) -> Iterator[LossClosure]:
+    """The closures of one jump, one after another.
+
+    Raises:
+        ValueError: If there are none, or something else.
+    """
+    return iter(
+        _closures(
+            closures,
+            "Teleport: minibatches()",
+            "an iterator is used up by one jump: make it anew at every call",
+        )
+    )
+
+
+def _closures(given: Any, what: str, fix: str) -> list[LossClosure]:
+    found = list(given) if isinstance(given, Iterable) else []
+    if not found or not all(map(callable, found)):
+        wrong = next((x for x in found if not callable(x)), None)
+        got = (
+            "none"
+            if isinstance(given, Iterable) and not found
+            else type(given if wrong is None else wrong).__name__
+        )
+        raise ValueError(f"{what} must be a list of at least one closure; got {got}; {fix}.")
+    return found
 
 
 def on_minibatch(point: Point, loss: Loss, where: str) -> Point:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from isoloss._checks import is_whole
 from isoloss.finding import find
 from isoloss.symmetry import Symmetries
 
@@ -41,8 +42,12 @@ class MovedInputs(nn.Module):
 
     def __init__(self, model: nn.Module, features: int, dim: int = -1):
         super().__init__()
-        if features < 1:
-            raise ValueError(f"MovedInputs: features must be positive; got {features}; it is x.shape[dim].")
+        if not isinstance(model, nn.Module):
+            raise ValueError(
+                f"MovedInputs: model must be a module; got {type(model).__name__}; pass the network."
+            )
+        if not is_whole(features, least=1):
+            raise ValueError(f"MovedInputs: features must be positive; got {features!r}; it is x.shape[dim].")
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
         self.model, self.dim = model, dim
         self.register_buffer("matrix", torch.eye(features, dtype=like.dtype, device=like.device))

@@ -37,11 +37,18 @@ class Point:
         """The loss.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If there is none, or it does not depend on the parameters.
         """
         if self.loss is None:
-            raise ValueError(
-                f"{who}: must evaluate the loss at other parameters; got none; "
-                "give Teleport(..., loss=closure), where closure() returns the loss of the current minibatch."
-            )
+            raise without_loss(who)
+        if (check := getattr(self.loss, "check_dependence", None)) is not None:
+            check()
         return self.loss
+
+
+def without_loss(who: str) -> ValueError:
+    """What whoever needs the loss says where there is none."""
+    return ValueError(
+        f"{who}: must evaluate the loss at other parameters; got none; "
+        "give Teleport(..., loss=closure), where closure() returns the loss of the current minibatch."
+    )

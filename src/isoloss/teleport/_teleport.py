@@ -12,13 +12,14 @@ from torch.utils.hooks import RemovableHandle
 
 from isoloss._checks import is_size
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
-from isoloss.teleport._arguments import check_parts, check_state, checked_radius, chosen
+from isoloss.teleport._arguments import check_closure, check_parts, check_state, checked_radius, chosen
 from isoloss.teleport._displace import displacement
+from isoloss.teleport._fit import check_fit
 from isoloss.teleport._jump import Jump, joined
 from isoloss.teleport._loss import Loss, LossClosure
 from isoloss.teleport._measure import Closure
 from isoloss.teleport._measure import measure as measured
-from isoloss.teleport._minibatches import on_minibatch
+from isoloss.teleport._minibatches import listed, on_minibatch
 from isoloss.teleport._move import Move
 from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
@@ -115,6 +116,11 @@ class Teleport:
         transported = hasattr(self.objective, "form") or hasattr(self.objective, "scaling_form")
         self.solver = chosen("solver", solver, SOLVERS, TransportedAscent if transported else LieAscent)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
+        if not isinstance(kinds, Mapping | None):
+            raise ValueError(
+                f"Teleport: kinds must say what entries of the optimizer's state are, by name; got {kinds!r}; "
+                'write kinds={"entry": "gradient"}.'
+            )
         self.kinds = dict(kinds or {})
         self.measure = measure
         self.loss = loss
@@ -124,8 +130,10 @@ class Teleport:
         self.generator = generator
         self.steps = self.jumps = 0
         self._check()
+        check_fit(self.solver, self.objective, symmetries, self.radius, loss, minibatches, approximate)
         self._named = named_tensors(symmetries.model)
         self._warned: set[str] = set()
+        self._trusted = False  # has the loss been seen to depend on the parameters?
         self._made = self._plan_anew()
 
     @property
@@ -202,28 +210,27 @@ class Teleport:
     def _jump(self) -> Jump:
         if self.minibatches is None:
             return self._jump_on(None)
-        closures = self.minibatches()
-        jumps = [] if callable(closures) else [self._jump_on(minibatch) for minibatch in closures]
-        if not jumps:
-            raise ValueError(
-                "Teleport: minibatches() must return a list of at least one closure; "
-                f"got {'a function' if callable(closures) else 'none'}; "
-                "an iterator is used up by one jump: make it anew at every call."
-            )
-        return joined(jumps)
+        closures = listed(self.minibatches())
+        return joined([self._jump_on(minibatch) for minibatch in closures])
 
     def _jump_on(self, minibatch: LossClosure | None) -> Jump:
         """Jump to what is best on one minibatch; None for the one whose gradients wait."""
         where = "Teleport.step"
         plan = self._plan()
-        loss = None if self.loss is None else Loss(self.loss, self.symmetries.model)
+        trained = () if self._trusted else tuple(plan.groups)
+        loss = None if self.loss is None else Loss(self.loss, self.symmetries.model, trained)
         point = seen = plan.point(self.optimizer, where, loss)
         if minibatch is not None:
-            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model), where)
+            seen = on_minibatch(point, Loss(minibatch, self.symmetries.model, trained), where)
         if self.objective.needs_gradients and not seen.gradients:
+            got = "none" if plan.groups else "no parameter that requires them"
+            fix = (
+                "call it between backward() and optimizer.step()"
+                if plan.groups
+                else "thaw what is to be trained"
+            )
             raise ValueError(
-                f"{where}: the objective {self.objective.name} needs gradients; got none; "
-                "call it between backward() and optimizer.step()."
+                f"{where}: the objective {self.objective.name} needs gradients; got {got}; {fix}."
             )
         moments = states(self.optimizer, {n: plan.tensors[n] for n in plan.groups}, self.policies, self.kinds)
         resetting = resets(self.optimizer, self.policies, self.kinds)
@@ -255,6 +262,7 @@ class Teleport:
             move.replace(name, target, new)
         report |= self._measured("before", point)
         change, refused = self._committed(move, loss)
+        self._trusted = self._trusted or any(isinstance(x, Loss) and x.checked for x in (loss, seen.loss))
         report = change | report
         if refused:
             return Jump(**report, after=after, size=size, skipped=refused)
@@ -315,15 +323,6 @@ class Teleport:
                 f"Teleport: leaves out symmetries that move what is not trained: {shown}.", stacklevel=3
             )
             self._warned.update(new)
-        along = getattr(self.solver, "along_symmetries", True)
-        if along and not plan.symmetries and not plan.left_out and "none" not in self._warned:
-            approximate = sum(not s.exact for s in self.symmetries)
-            warnings.warn(
-                f"Teleport: none of the {len(self.symmetries)} symmetries can be used, so nothing will move; "
-                f"{approximate} hold up to eps only, and need approximate=True.",
-                stacklevel=3,
-            )
-            self._warned.add("none")
         return plan
 
     def _check(self) -> None:
@@ -339,15 +338,12 @@ class Teleport:
                     f"Teleport: kinds must name what {key!r} is; got {kind!r}; "
                     f"choose one of {', '.join(KINDS)}, keep, reset."
                 )
-        if self.minibatches is not None and not callable(self.minibatches):
+        check_closure("minibatches", self.minibatches, "lambda: [closure, ...], asked anew at every jump")
+        check_closure("loss", self.loss, "lambda: criterion(model(x), y), which computes the loss anew")
+        check_closure("measure", self.measure, "lambda: criterion(model(x), y)")
+        if not isinstance(self.approximate, bool):
             raise ValueError(
-                f"Teleport: minibatches must be callable, for every jump asks for them anew; "
-                f"got {type(self.minibatches).__name__}; give lambda: [closure, ...]."
-            )
-        if self.loss is not None and not callable(self.loss):
-            raise ValueError(
-                f"Teleport: loss must be a function without arguments; got {type(self.loss).__name__}; "
-                "give lambda: criterion(model(x), y), which computes the loss anew."
+                f"Teleport: approximate must be True or False; got {self.approximate!r}; False is the default."
             )
         bound = self.max_loss_change
         if bound is not None and (self.loss is None or not is_size(bound)):

@@ -99,7 +99,7 @@ def test_what_it_uses():
         for g in (Permutation(4), SignFlip(4), GeneralLinear(4), PositiveScaling(4))
     ]
     assert uses == [True, True, False, False]
-    with pytest.raises(ValueError, match="trials must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="trials must be a whole number of at least 1; got 0"):
         DiscreteSearch(0)
 
 

@@ -216,10 +216,14 @@ def test_it_says_what_it_needs():
     blind = Point(point.tensors, point.gradients, point.rates)
     with pytest.raises(ValueError, match="must evaluate the loss at other parameters; got none"):
         solve(LevelSetAscent(), GradientNorm(), [], blind)
-    for bad in ({"steps": 0}, {"corrections": -1}, {"tolerance": float("nan")}):
-        with pytest.raises(
-            ValueError, match="steps must be positive, corrections and tolerance not negative"
-        ):
+    for bad in (
+        {"steps": 0},
+        {"corrections": -1},
+        {"tolerance": float("nan")},
+        {"rate": -1.0},
+        {"steps": "3"},
+    ):
+        with pytest.raises(ValueError, match=f"LevelSetAscent: {next(iter(bad))} must be .*; got"):
             LevelSetAscent(**bad)
 
 

@@ -1,6 +1,7 @@
 """Sums, products and quotients."""
 
-from isoloss.finding._calculus import add, elementwise, multiply, resolve, squared
+from isoloss.finding._calculus import add, elementwise, multiply, squared
+from isoloss.finding._shape import resolve
 from isoloss.finding._world import SMALL
 from isoloss.finding.rules._registry import Context, rule
 

@@ -10,12 +10,11 @@ from isoloss.finding._calculus import (
     lower_all,
     multiply,
     pointwise,
-    resolve,
     squared,
     sum_of,
 )
 from isoloss.finding._forms import plus
-from isoloss.finding._shape import narrow, parts_of, view
+from isoloss.finding._shape import narrow, parts_of, resolve, view
 from isoloss.finding._space import Level
 from isoloss.finding._world import SMALL
 from isoloss.finding.rules._registry import Context, rule
@@ -270,9 +269,7 @@ def zeros(c: Context, *_args, **_options):
     return c.pass_.dense(axes, None, None)
 
 
-@rule(
-    "aten::ones_like", "aten::full_like", "aten::new_ones", "aten::new_full", "aten::fill", "aten::rand_like"
-)
+@rule("aten::ones_like", "aten::full_like", "aten::new_ones", "aten::new_full", "aten::fill")
 def constants(c: Context, x, *_args, **_options):
     axes = [(c.pass_.factor(n),) for n in c.shape]
     zero = "full" in c.call.op._schema.name or "fill" in c.call.op._schema.name

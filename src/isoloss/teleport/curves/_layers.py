@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from isoloss.dependent import Layer
+from isoloss.teleport._places import everywhere, places
 from isoloss.teleport.curves._between import elementwise, expanded, leading, through
 from isoloss.teleport.curves._leibniz import Series
 
@@ -146,7 +147,9 @@ class LayerPair:
     def _stopped(self, tensors: Tensors, handle) -> tuple[Tensor, torch.Size]:
         """Run the model until a hook has seen enough."""
         try:
-            functional_call(self.model, dict(tensors), (self.inputs,))
+            functional_call(
+                self.model, everywhere(tensors, places(self.model)), (self.inputs,), tie_weights=False
+            )
         except _ReachedError as reached:
             return reached.x, reached.shape
         finally:

@@ -40,6 +40,10 @@ def random_curves(
         raise ValueError(
             f"random_curves: count must be a whole number of at least 1; got {count!r}; it is k of Eq. (5.2)."
         )
+    if not isinstance(along, Iterable):
+        raise ValueError(
+            f"random_curves: along must be symmetries, or pairs of layers; got {along!r}; pass what find() returned."
+        )
     curves: list[OrbitCurve | ForwardCurve | InverseCurve] = []
     for one in along:
         for _ in range(count):

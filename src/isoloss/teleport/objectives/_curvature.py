@@ -42,6 +42,10 @@ class Curvature:
 
     def __post_init__(self) -> None:
         check_lower(self)
+        if not isinstance(self.curves, Iterable):
+            raise ValueError(
+                f"Curvature: curves must be a list of curves; got {self.curves!r}; write Curvature.of(symmetries)."
+            )
         object.__setattr__(self, "curves", tuple(self.curves))
         if not self.curves:
             raise ValueError(

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from isoloss._checks import is_size, is_whole, signature, takes
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
-from isoloss.teleport.objectives._objective import check_lower
+from isoloss.teleport.objectives._objective import check_flag, check_lower
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,18 @@ class Custom:
             raise ValueError(
                 f"Custom: function must be called with the point and the parameters; got {self.function!r}; "
                 "write Custom(lambda point, w: ...)."
+            )
+        check_flag(self, "needs_gradients", "True says that the function reads point.gradients")
+        if not takes(self.function, 2):
+            raise ValueError(
+                "Custom: function must take two arguments, the point and all parameters by name; got one with the "
+                f"signature {signature(self.function)}; write Custom(lambda point, w: ...)."
+            )
+        fits = isinstance(self.name, str) and is_size(self.radius) and is_whole(self.passes)
+        if not fits:
+            raise ValueError(
+                "Custom: name must be a text, radius a number that is not negative, passes a whole number; "
+                f"got {self.name!r}, {self.radius!r} and {self.passes!r}; the defaults do for most."
             )
 
     def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:

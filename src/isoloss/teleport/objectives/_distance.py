@@ -35,10 +35,14 @@ class Distance:
 
     def __post_init__(self) -> None:
         check_lower(self)
-        if not isinstance(self.target, Mapping):
+        whole = isinstance(self.target, Mapping) and self.target
+        wrong = (
+            [f"{t!r} for {n}" for n, t in self.target.items() if not isinstance(t, Tensor)] if whole else []
+        )
+        if not whole or wrong:
+            got = wrong[0] if wrong else "no tensors" if self.target == {} else type(self.target).__name__
             raise ValueError(
-                f"Distance: the target must be tensors by name; got {type(self.target).__name__}; "
-                "pass model.state_dict()."
+                f"Distance: the target must be tensors by name; got {got}; pass model.state_dict()."
             )
 
     def evaluate(self, point: Point, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -34,6 +34,7 @@ class GradientNorm:
     radius = 0.1
     passes = 0
     needs_gradients = True
+    needs_loss = True
 
     def __post_init__(self) -> None:
         check_lower(self)

@@ -51,6 +51,7 @@ class Mahalanobis:
     radius = 0.1
     passes = 0
     needs_gradients = True
+    needs_loss = True
 
     def __post_init__(self) -> None:
         check_lower(self)
@@ -59,6 +60,11 @@ class Mahalanobis:
                 f"Mahalanobis: second_moments must be keep or transport; got {self.second_moments!r}; "
                 "take what Teleport does with them (keep, too, for reset)."
             )
+
+    @property
+    def evaluable(self) -> bool:
+        """Transported, A depends on the group element and not on the parameters."""
+        return self.second_moments == "keep"
 
     def scaling_form(self, point: Point) -> Quadratic:
         """The weighted sum of squares of the gradients here.

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from isoloss.teleport._point import Point
+from isoloss.teleport._point import Point, without_loss
 from isoloss.teleport._quadratic import Quadratic
 
 
@@ -13,7 +13,9 @@ from isoloss.teleport._quadratic import Quadratic
 class Objective(Protocol):
     """A function of the point, to be raised or lowered on its orbit.
 
-    A new objective is one file here and one line in `OBJECTIVES`.
+    A new objective is one file here and one line in `OBJECTIVES`. Two attributes may be left out: `needs_loss`, does
+    `evaluate` take the loss (False)? and `evaluable`, can it be evaluated at other parameters at all (True)? With them
+    `Teleport` refuses at once what would fail at the first jump.
     """
 
     @property
@@ -58,6 +60,32 @@ class Objective(Protocol):
             ValueError: If it needs the loss and the point has none.
         """
         ...
+
+
+def check_evaluated(objective: Objective, loss: bool, who: str) -> None:
+    """Refuse an objective that a solver cannot evaluate at other parameters.
+
+    Args:
+        objective: Any.
+        loss: Will there be a loss?
+        who: Named in the error.
+
+    Raises:
+        ValueError: If it is known along group elements only, or needs a loss and there is none.
+    """
+    if not getattr(objective, "evaluable", True):
+        raise ValueError(
+            f"{who}: the objective must be known at any parameters; got the transported {objective.name}, known along "
+            "scalings only; choose TransportedAscent, or second_moments='keep'."
+        )
+    if getattr(objective, "needs_loss", False) and not loss:
+        raise without_loss(f"{who}, for the {objective.name}")
+
+
+def check_on_orbit(objective: Objective, loss: bool, who: str) -> None:
+    """The same for a solver along symmetries, to which sums of squares are known without evaluations."""
+    if not hasattr(objective, "form"):
+        check_evaluated(objective, loss, who)
 
 
 def check_lower(objective: Objective) -> None:

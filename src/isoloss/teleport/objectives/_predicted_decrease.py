@@ -40,6 +40,7 @@ class PredictedDecrease:
     radius = 0.1
     passes = 2
     needs_gradients = False
+    needs_loss = True
 
     def __post_init__(self) -> None:
         check_lower(self)

@@ -1,6 +1,6 @@
 """Sharpness: the mean loss at random points around the parameters."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any, Literal
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from isoloss._checks import is_size, is_whole
+from isoloss._checks import is_length, is_whole
 from isoloss.teleport._derivatives import complete
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import widen
@@ -68,10 +68,15 @@ class Sharpness:
     name = "sharpness"
     radius = 0.1
     needs_gradients = False
+    needs_loss = True
 
     def __post_init__(self) -> None:
         check_lower(self)
         check_flag(self, "excess", "True subtracts the loss here")
+        if not isinstance(self.displacements, Iterable | None):
+            raise ValueError(
+                f"Sharpness: displacements must be a list of lengths; got {self.displacements!r}; write (0.1,)."
+            )
         if self.support not in ("sphere", "positive"):
             raise ValueError(
                 f"Sharpness: support must be sphere or positive; got {self.support!r}; sphere is what Eq. (5.1) says."
@@ -79,7 +84,7 @@ class Sharpness:
         given = TWO_POINTS[self.support] if self.displacements is None else tuple(self.displacements)
         object.__setattr__(self, "displacements", given)
         whole = is_whole(self.directions, least=1) and is_whole(self.chunk, least=1) and is_whole(self.seed)
-        if not whole or not given or not all(is_size(abs(t)) for t in given):
+        if not whole or not given or not all(is_length(t) for t in given):
             raise ValueError(
                 "Sharpness: there must be displacements, and whole numbers of directions and for chunk, at least 1, "
                 f"and for the seed; got {self.displacements}, {self.directions!r}, {self.chunk!r} and {self.seed!r}; "

@@ -11,12 +11,13 @@ from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape
 from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
-from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import GradientNorm, Objective
+from isoloss.teleport.solvers._displacement import Displacement
+from isoloss.teleport.solvers._settings import check_counts, check_finite
 from isoloss.teleport.solvers._solver import CONSTANT, SWITCHED_OFF, Solution
 
 
-class DependentAscent:
+class DependentAscent(Displacement):
     r"""Raise or lower an objective by data-dependent actions on all pairs of adjacent layers at once.
 
     The group is far larger than that of the exact symmetries, GL(h) whatever the activation, but the loss stays on
@@ -45,8 +46,14 @@ class DependentAscent:
     along_symmetries: ClassVar[bool] = True
 
     def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
+        if not isinstance(symmetries, Symmetries):
+            raise ValueError(
+                f"DependentAscent: symmetries must be Symmetries; got {type(symmetries).__name__}; "
+                "pass what find() returned."
+            )
         self._symmetries, self.steps = symmetries, steps
         self.keep: Literal["outputs", "loss"] = keep
+        check_counts(self, "steps")
 
     def __repr__(self) -> str:
         return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
@@ -55,14 +62,22 @@ class DependentAscent:
         """Permutations of the hidden units of two adjacent layers: they say which layers those are."""
         return self._pair(symmetry) is not None
 
-    def solve(
-        self,
-        objective: Objective,
-        symmetries: Sequence[Symmetry],
-        scalings: Scalings,
-        point: Point,
-        radius: float,
-        generator: torch.Generator | None = None,
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Also, the radius must be finite, and the symmetries those of this model; see `Displacement.check`.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        super().check(objective, symmetries, radius, loss)
+        check_finite("DependentAscent", radius)
+        if symmetries.model is not self._symmetries.model:
+            raise ValueError(
+                "DependentAscent: the symmetries must be those that Teleport gets; got those of another model; "
+                "write Teleport(optimizer, symmetries, solver=DependentAscent(symmetries))."
+            )
+
+    def displaced(
+        self, objective: Objective, symmetries: Sequence[Symmetry], point: Point, radius: float
     ) -> Solution:
         """Find new values of the parameters within the radius; see `Solver.solve`.
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from isoloss.groups import Permutation, SignFlip
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.objectives._objective import check_on_orbit
+from isoloss.teleport.solvers._settings import check_counts
 from isoloss.teleport.solvers._solver import CONSTANT, SWITCHED_OFF, Solution
 
 NOTHING = (
@@ -43,14 +45,15 @@ class DiscreteSearch:
     along_symmetries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ValueError(
-                f"DiscreteSearch: trials must be at least 1; got {self.trials}; 256 is the default."
-            )
+        check_counts(self, "trials")
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Permutations and signs."""
         return isinstance(symmetry.group, Permutation | SignFlip)
+
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`."""
+        check_on_orbit(objective, loss, "DiscreteSearch")
 
     def solve(
         self,

@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from isoloss.symmetry import Symmetry
+from isoloss._checks import is_size
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._landscape import Landscape, Vector, dot, norm, plus
 from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
-from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.solvers._displacement import Displacement
+from isoloss.teleport.solvers._settings import check_counts, check_length, check_rate
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
 Place = tuple[Vector, Vector]  # parameters, and the gradient of the loss there
 
 
 @dataclass(frozen=True)
-class LevelSetAscent:
+class LevelSetAscent(Displacement):
     r"""Climb on the set of equal loss, by steps along its tangent and corrections along the gradient.
 
     .. math:: d = \operatorname{argmax}_d \; \langle \nabla f, d \rangle - \tfrac{1}{2 \rho} \lVert d \rVert^2
@@ -58,27 +58,23 @@ class LevelSetAscent:
     corrections: int = 2
     tolerance: float = 1e-3
 
-    along_symmetries: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.corrections < 0 or not self.tolerance >= 0.0:
+        check_counts(self, "steps")
+        check_counts(self, "corrections", least=0)
+        check_rate(self)
+        if not is_size(self.tolerance):
             raise ValueError(
-                "LevelSetAscent: steps must be positive, corrections and tolerance not negative; "
-                f"got {self.steps}, {self.corrections} and {self.tolerance}."
+                "LevelSetAscent: tolerance must be a number that is not negative, the relative change of the loss that "
+                f"may remain; got {self.tolerance!r}; 1e-3 is the default."
             )
 
-    def uses(self, symmetry: Symmetry) -> bool:
-        """None: it needs no symmetry."""
-        return False
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Also, steps must have a length; see `Displacement.check`."""
+        super().check(objective, symmetries, radius, loss)
+        check_length(type(self).__name__, radius, self.rate)
 
-    def solve(
-        self,
-        objective: Objective,
-        symmetries: Sequence[Symmetry],
-        scalings: Scalings,
-        point: Point,
-        radius: float,
-        generator: torch.Generator | None = None,
+    def displaced(
+        self, objective: Objective, symmetries: Sequence[Symmetry], point: Point, radius: float
     ) -> Solution:
         """Find new parameters on the level set; see `Solver.solve`.
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from isoloss.groups import Affine, Translation
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.objectives._objective import check_on_orbit
+from isoloss.teleport.solvers._settings import check_counts, check_length, check_rate
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
 
@@ -57,15 +59,22 @@ class LieAscent:
             "exponential",
             "first-order",
         )
-        if not options or self.steps < 1:
+        if not options:
             raise ValueError(
-                "LieAscent: steps must be positive, metric frobenius or spectral, retraction exponential or "
-                f"first-order; got {self.steps}, {self.metric!r}, {self.retraction!r}; 1 - T is in TangentAscent."
+                "LieAscent: metric must be frobenius or spectral, and retraction exponential or first-order; "
+                f"got {self.metric!r} and {self.retraction!r}; 1 - T is in TangentAscent."
             )
+        check_counts(self, "steps")
+        check_rate(self)
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Every continuous group but translations, along which a length would have the unit of a parameter."""
         return moves_by_a_length(symmetry)
+
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`."""
+        check_on_orbit(objective, loss, "LieAscent")
+        check_length("LieAscent", radius, self.rate)
 
     def solve(
         self,

@@ -2,26 +2,27 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from isoloss.symmetry import Symmetry
+from isoloss._checks import is_size
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._landscape import Landscape, Vector, norm, plus
 from isoloss.teleport._layer_inputs import Seen, layer_inputs
 from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
-from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.solvers._displacement import Displacement
+from isoloss.teleport.solvers._settings import check_counts, check_length, check_rate
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
 FULL = "no weight has directions that its inputs on this minibatch do not see; take fewer examples, or wider layers"
 
 
 @dataclass(frozen=True)
-class NullSpaceProjection:
+class NullSpaceProjection(Displacement):
     r"""Climb along the gradient of the objective, projected for every weight on the null space of its inputs.
 
     .. math:: W \leftarrow W + \eta\, \nabla_W f\, (1 - U U^T), \qquad \operatorname{range} U = \operatorname{range} X
@@ -52,27 +53,22 @@ class NullSpaceProjection:
     rate: float | None = None
     tolerance: float | None = None
 
-    along_symmetries: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
-        if self.steps < 1 or not 0.0 <= (self.tolerance or 0.0) < 1.0:
+        check_counts(self, "steps")
+        check_rate(self)
+        if self.tolerance is not None and not (is_size(self.tolerance) and self.tolerance < 1.0):
             raise ValueError(
-                "NullSpaceProjection: steps must be positive, and tolerance None, or from 0 to below 1; "
-                f"got {self.steps} and {self.tolerance}."
+                "NullSpaceProjection: tolerance must be a number from 0 to below 1, or None; "
+                f"got {self.tolerance!r}; None takes what rounding leaves."
             )
 
-    def uses(self, symmetry: Symmetry) -> bool:
-        """None: it needs no symmetry."""
-        return False
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Also, steps must have a length; see `Displacement.check`."""
+        super().check(objective, symmetries, radius, loss)
+        check_length(type(self).__name__, radius, self.rate)
 
-    def solve(
-        self,
-        objective: Objective,
-        symmetries: Sequence[Symmetry],
-        scalings: Scalings,
-        point: Point,
-        radius: float,
-        generator: torch.Generator | None = None,
+    def displaced(
+        self, objective: Objective, symmetries: Sequence[Symmetry], point: Point, radius: float
     ) -> Solution:
         """Find new parameters; see `Solver.solve`.
 

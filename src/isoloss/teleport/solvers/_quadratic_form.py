@@ -2,22 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape, Vector
 from isoloss.teleport._orbit import rounding
 from isoloss.teleport._point import Point
-from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import GradientNorm, Objective
+from isoloss.teleport.solvers._displacement import Displacement
+from isoloss.teleport.solvers._settings import check_counts
 from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
 
 
 @dataclass(frozen=True)
-class QuadraticForm:
+class QuadraticForm(Displacement):
     r"""Jump to where the gradient of a quadratic loss is largest on its level set: an eigenvector of the Hessian.
 
     .. math:: L(w) = L^* + \tfrac12 (w - w^*)^T A (w - w^*), \qquad
@@ -38,20 +38,20 @@ class QuadraticForm:
 
     largest: int = 2000
 
-    along_symmetries: ClassVar[bool] = False
+    def __post_init__(self) -> None:
+        check_counts(self, "largest")
 
-    def uses(self, symmetry: Symmetry) -> bool:
-        """None: it needs no symmetry."""
-        return False
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Also, there is a closed form for the gradient norm only; see `Displacement.check`.
 
-    def solve(
-        self,
-        objective: Objective,
-        symmetries: Sequence[Symmetry],
-        scalings: Scalings,
-        point: Point,
-        radius: float,
-        generator: torch.Generator | None = None,
+        Raises:
+            TypeError: If the objective is another one.
+        """
+        super().check(objective, symmetries, radius, loss)
+        _gradient_norm(objective)
+
+    def displaced(
+        self, objective: Objective, symmetries: Sequence[Symmetry], point: Point, radius: float
     ) -> Solution:
         """Find the point; see `Solver.solve`. The radius is not used, but 0 switches it off.
 
@@ -59,12 +59,7 @@ class QuadraticForm:
             TypeError: If the objective is not the gradient norm.
             ValueError: If there is no loss, or there are too many parameters, or several learning rates.
         """
-        if not isinstance(objective, GradientNorm):
-            raise TypeError(
-                f"QuadraticForm: the objective must be GradientNorm(), for which there is a closed form; "
-                f"got {type(objective).__name__}; choose another solver."
-            )
-        if weights := objective.form(point).weights:
+        if weights := _gradient_norm(objective).form(point).weights:
             raise ValueError(
                 f"QuadraticForm: all parameters must have one learning rate, for the norm has no weights; got relative "
                 f"rates {sorted(set(weights.values()))}; choose LevelSetAscent."
@@ -101,6 +96,20 @@ class QuadraticForm:
             return _skipped(skip, "the loss is not quadratic in the parameters")
         size = torch.linalg.vector_norm(there - relative) / torch.linalg.vector_norm(w).clamp_min(1e-300)
         return Solution(skip.elements, before, _squared(slope), size.to(before), displaced=new)
+
+
+def _gradient_norm(objective: Objective) -> GradientNorm:
+    """The objective itself.
+
+    Raises:
+        TypeError: If it is another one.
+    """
+    if not isinstance(objective, GradientNorm):
+        raise TypeError(
+            f"QuadraticForm: the objective must be GradientNorm(), for which there is a closed form; "
+            f"got {type(objective).__name__}; choose another solver."
+        )
+    return objective
 
 
 def _derivatives(landscape: Landscape, here: Vector, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:

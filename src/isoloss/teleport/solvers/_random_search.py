@@ -6,12 +6,14 @@ from typing import ClassVar
 
 import torch
 
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
-from isoloss.teleport.solvers._random_teleport import RandomTeleport, check_finite, drawn
+from isoloss.teleport.objectives._objective import check_on_orbit
+from isoloss.teleport.solvers._random_teleport import RandomTeleport, drawn
+from isoloss.teleport.solvers._settings import check_counts, check_finite, check_switch
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
 
@@ -35,14 +37,17 @@ class RandomSearch:
     along_symmetries: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise ValueError(
-                f"RandomSearch: trials must be at least 1; got {self.trials}; 16 is the default."
-            )
+        check_counts(self, "trials")
+        check_switch(self, "discrete")
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Every group but translations, as `RandomTeleport`."""
         return RandomTeleport(self.discrete).uses(symmetry)
+
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`."""
+        check_on_orbit(objective, loss, "RandomSearch")
+        check_finite("RandomSearch", radius)
 
     def solve(
         self,
@@ -58,7 +63,7 @@ class RandomSearch:
         Raises:
             ValueError: If the radius is not finite.
         """
-        check_finite(radius, "RandomSearch")
+        check_finite("RandomSearch", radius)
         landscape = orbit(objective, symmetries, scalings, point)
         sign = -1.0 if objective.lower else 1.0
         best: Elements = [None] * len(symmetries)

@@ -7,12 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._orbit import Elements, orbit
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.objectives._objective import check_on_orbit
 from isoloss.teleport.solvers._lie_ascent import largest, moves_by_a_length
+from isoloss.teleport.solvers._settings import check_finite, check_switch
 from isoloss.teleport.solvers._solver import SWITCHED_OFF, Solution
 
 
@@ -34,9 +36,17 @@ class RandomTeleport:
 
     along_symmetries: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        check_switch(self, "discrete")
+
     def uses(self, symmetry: Symmetry) -> bool:
         """Every group but translations, along which a length would have the unit of a parameter."""
         return moves_by_a_length(symmetry) or (self.discrete and symmetry.group.dim == 0)
+
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`."""
+        check_on_orbit(objective, loss, "RandomTeleport")
+        check_finite("RandomTeleport", radius)
 
     def solve(
         self,
@@ -52,7 +62,7 @@ class RandomTeleport:
         Raises:
             ValueError: If the radius is not finite.
         """
-        check_finite(radius, type(self).__name__)
+        check_finite("RandomTeleport", radius)
         landscape = orbit(objective, symmetries, scalings, point)
         nothing: Elements = [None] * len(symmetries)
         before = landscape.value(nothing)
@@ -89,14 +99,6 @@ def drawn(
             wide = torch.promote_types(torch.float32, x.dtype)
             elements[i] = symmetries[i].sample(generator=generator, dtype=wide, device=x.device)
     return elements
-
-
-def check_finite(radius: float, who: str) -> None:
-    """Raise if what is drawn would have no size."""
-    if not radius < torch.inf:
-        raise ValueError(
-            f"{who}: random elements must have a size; got radius {radius}; give Teleport a finite radius."
-        )
 
 
 def _gaussian(symmetry: Symmetry, point: Point, generator: torch.Generator | None) -> Tensor:

@@ -46,8 +46,10 @@ class Solution:
 class Solver(Protocol):
     """Finds elements that improve the objective. A new solver is one file here and one line in `SOLVERS`.
 
-    A solver that moves without symmetries has a class attribute `along_symmetries = False`, and returns what it
-    displaces.
+    A solver that moves without symmetries has a class attribute `along_symmetries = False`, and one that returns what
+    it displaces, instead of elements, `displaces = True`; `Displacement` is a base for both. A method
+    `check(objective, symmetries, radius, loss)` may raise what `solve` would, as far as that is known without a point:
+    `Teleport` calls it when it is made, with the symmetries, the radius, and whether there will be a loss.
     """
 
     def uses(self, symmetry: Symmetry) -> bool:

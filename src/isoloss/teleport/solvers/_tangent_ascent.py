@@ -7,13 +7,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._orbit import differentiated, rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
+from isoloss.teleport.objectives._objective import check_evaluated
 from isoloss.teleport.solvers._lie_ascent import largest, moves_by_a_length
+from isoloss.teleport.solvers._settings import check_counts, check_length, check_rate
 from isoloss.teleport.solvers._solver import CONSTANT, Solution
 
 
@@ -40,10 +42,20 @@ class TangentAscent:
     rate: float | None = None
 
     along_symmetries: ClassVar[bool] = True
+    displaces: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_counts(self, "steps")
+        check_rate(self)
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Every continuous group but translations, as `LieAscent`."""
         return moves_by_a_length(symmetry)
+
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`."""
+        check_evaluated(objective, loss, "TangentAscent")
+        check_length("TangentAscent", radius, self.rate)
 
     def solve(
         self,

@@ -1,6 +1,6 @@
 """Ascent on transported gradients: no pass through the network, and closed forms wherever there are some."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from math import inf, log, sqrt
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from isoloss._checks import is_whole
 from isoloss.groups import GeneralLinear
-from isoloss.symmetry import Block, Slot, Symmetry
+from isoloss.symmetry import Block, Slot, Symmetries, Symmetry
 from isoloss.teleport._matrices import Matrices, are_matrices
 from isoloss.teleport._pair import Pair
 from isoloss.teleport._point import Point
@@ -51,6 +51,16 @@ class TransportedAscent:
             isinstance(symmetry.group, GeneralLinear) and are_matrices(symmetry) and _one_sided(symmetry)
         )
 
+    def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
+        """Refuse what cannot work, before there is a point; see `Solver`.
+
+        Raises:
+            TypeError: If the objective is not a sum of squares.
+            ValueError: If it is to be raised without a bound.
+        """
+        _form(objective)
+        self._check_bound(objective, radius)
+
     def solve(
         self,
         objective: Objective,
@@ -68,17 +78,8 @@ class TransportedAscent:
                 function, or if there is no finite element to be found.
         """
         whole = hasattr(objective, "form")
-        form_at = getattr(objective, "form" if whole else "scaling_form", None)
-        if form_at is None:
-            raise TypeError(
-                f"TransportedAscent: the objective must have form(point), a sum of squares; "
-                f"got {type(objective).__name__}; choose a solver that evaluates objectives."
-            )
-        if not objective.lower and radius == inf:
-            raise ValueError(
-                f"TransportedAscent: {objective.name} has no maximum on an orbit; got radius inf; give a finite radius."
-            )
-        form: Quadratic = form_at(point)
+        form = _form(objective)(point)
+        self._check_bound(objective, radius)
         plain = whole and form.power == -1 and not form.weights
         elements: list[Tensor | None] = [None] * len(symmetries)
         moving = {c.name for c in scalings.cells}
@@ -111,6 +112,12 @@ class TransportedAscent:
                 )
                 sizes.append(size.to(after))
         return Solution(elements, before, after, torch.stack(sizes).amax(), transported=plain)
+
+    def _check_bound(self, objective: Objective, radius: float) -> None:
+        if not objective.lower and radius == inf:
+            raise ValueError(
+                f"TransportedAscent: {objective.name} has no maximum on an orbit; got radius inf; give a finite radius."
+            )
 
     def _matrices(
         self,
@@ -166,6 +173,21 @@ class TransportedAscent:
             if turn + 1 < rounds and gained.abs() <= sqrt(torch.finfo(torch.float32).eps) * total.abs():
                 break
         return found, total
+
+
+def _form(objective: Objective) -> Callable[[Point], Quadratic]:
+    """What gives the sum of squares at a point: on the whole orbit, or along scalings.
+
+    Raises:
+        TypeError: If the objective is none.
+    """
+    found = getattr(objective, "form", getattr(objective, "scaling_form", None))
+    if found is None:
+        raise TypeError(
+            f"TransportedAscent: the objective must have form(point), a sum of squares; "
+            f"got {type(objective).__name__}; choose a solver that evaluates objectives, such as LieAscent()."
+        )
+    return found
 
 
 def _one_sided(symmetry: Symmetry) -> bool:

@@ -1,0 +1,70 @@
+"""Do an objective, a solver and the symmetries fit one another? Asked before training starts."""
+
+from typing import Any
+
+from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport.objectives import Objective
+from isoloss.teleport.solvers import SOLVERS, Solver
+
+
+def check_fit(
+    solver: Solver,
+    objective: Objective,
+    symmetries: Symmetries,
+    radius: float,
+    loss: Any,
+    minibatches: Any,
+    approximate: bool,
+) -> None:
+    """Refuse what could only fail, or do nothing, at the first jump.
+
+    Args:
+        solver: How the destination is found.
+        objective: What is sought.
+        symmetries: Along what.
+        radius: How far.
+        loss: What `Teleport` was given, or None.
+        minibatches: The same: enough for those who only evaluate, but not for gradients at displaced parameters.
+        approximate: May symmetries be used that hold up to eps?
+
+    Raises:
+        TypeError: If the solver cannot use such an objective.
+        ValueError: If it lacks a bound or a loss, or there is nothing to move along.
+    """
+    evaluates = loss is not None or (minibatches is not None and not getattr(solver, "displaces", False))
+    check = getattr(solver, "check", None)
+    if check is not None:
+        check(objective, symmetries, radius, evaluates)
+    if not getattr(solver, "along_symmetries", True):
+        return
+    fitting = [s for s in symmetries if solver.uses(s)]
+    if any(s.exact or approximate for s in fitting):
+        return
+    kinds = list(dict.fromkeys(s.name for s in symmetries))
+    got = ", ".join(kinds[:4]) + (f" and {len(kinds) - 4} more" if len(kinds) > 4 else "")
+    if fitting:
+        got, fix = f"{fitting[0].name}, up to a norm's eps only", "pass approximate=True"
+    else:
+        fix = (
+            _instead(symmetries) or "choose LevelSetAscent() or NullSpaceProjection(), which need no symmetry"
+        )
+    raise ValueError(
+        f"Teleport: the solver {type(solver).__name__} must have a symmetry to move along, or nothing moves; "
+        f"got {got or 'no symmetries'}; {fix}."
+    )
+
+
+def _instead(symmetries: Symmetries) -> str | None:
+    """A solver that can use one of these symmetries, if there is one."""
+    for kind in SOLVERS.values():
+        for symmetry in symmetries:
+            if symmetry.exact and _uses(kind, symmetry):
+                return f"choose {kind.__name__}(), which can move along {symmetry.name}"
+    return None
+
+
+def _uses(kind: type[Solver], symmetry: Symmetry) -> bool:
+    try:
+        return kind().uses(symmetry)
+    except TypeError:  # it needs arguments
+        return False
