@@ -82,7 +82,9 @@ class Remainder:
 
     def peel(self, private: list[Slot], tensors: Tensors, seen: Cut) -> None:
         """Keep what leaves these blocks as they are, which no one else moves; they need not be asked again."""
-        rows = [(slot, _rows(slot, len(self.symmetry.batch), tensors)) for slot in private]
+        rows = [
+            (slot, vectors_of(slot, len(self.symmetry.batch), tensors[slot.parameter])) for slot in private
+        ]
         for index, (left, right) in enumerate(self.factors):
             plus = [x[index] for slot, x in rows if slot.charge > 0 or self.antisymmetric]
             minus = [x[index] for slot, x in rows if slot.charge < 0 or self.antisymmetric]
@@ -142,9 +144,15 @@ def _places(slot: Slot | Shift, columns: Columns) -> Tensor:
     return places.reshape(-1)
 
 
-def _rows(slot: Slot, batch: int, tensors: Tensors) -> Tensor:
-    """The block as vectors that the matrices multiply: shape (batch, vectors, n)."""
-    x = slot.block.view(tensors[slot.parameter])
+def vectors_of(slot: Slot, batch: int, tensor: Tensor) -> Tensor:
+    """The block as vectors that the matrices multiply: shape (batch, vectors, n).
+
+    Args:
+        slot: The block, and the dimensions that the group acts on.
+        batch: How many dimensions the batch of the elements has.
+        tensor: The parameter.
+    """
+    x = slot.block.view(tensor)
     rest = [d for d in range(x.ndim) if d not in slot.dims]
     x = x.permute([*slot.dims[:batch], *rest, *slot.dims[batch:]])
     return x.reshape(prod(x.shape[:batch]), -1, x.shape[-1])
