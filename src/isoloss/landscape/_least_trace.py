@@ -56,7 +56,8 @@ def least_trace(
 ) -> LeastTrace:
     r"""The infimum of the trace of the Hessian over the orbit of a minimum: a sharpness of the orbit, not the point.
 
-    .. math:: \inf_g \operatorname{tr} H(g w) = \inf_g \sum_k \lVert J_g^{-T} b_k \rVert^2, \qquad H(w) = \sum_k b_k b_k^T
+    .. math:: \inf_g \operatorname{tr} H(g w) = \inf_g \sum_k \lVert J_g^{-T} b_k \rVert^2, \qquad
+        H(w) = \sum_k b_k b_k^T
 
     The Hessian anywhere on the orbit follows from the one here, so the network is not asked again. The sum is convex
     along one-parameter groups of symmetric matrices, hence has no other minima; only the symmetric part of the algebra
@@ -94,7 +95,8 @@ def least_trace(
             "landscape.least_trace: the point must be a minimum; got an eigenvalue of "
             f"{float(eigenvalues.min()):.2e} (and a gradient of length {float(hessian.gradient.norm()):.1e}); train on."
         )
-    kept = eigenvalues > bound
+    # Not the tolerance of zeros: what is flat here need not be flat elsewhere on the orbit.
+    kept = eigenvalues > hessian.size * torch.finfo(eigenvalues.dtype).eps * float(eigenvalues.max())
     rows = (vectors[:, kept] * eigenvalues[kept].sqrt()).T.cpu().double()
     sizes = [t.numel() for t in hessian.tensors.values()]
     shapes = [t.shape for t in hessian.tensors.values()]
@@ -176,7 +178,7 @@ def _slope(symmetries: list[Symmetry], a: list[Tensor], b: Vectors) -> float:
 
 
 def _newton_direction(symmetries: list[Symmetry], b: Vectors) -> list[Tensor]:
-    """Along symmetric a the sum is |b|^2 + 2 <b, a b> + 2 |a b|^2 to second order: conjugate gradients for its minimum."""
+    """Conjugate gradients for the minimum of |b|^2 + 2 <b, a b> + 2 |a b|^2, the sum to second order in symmetric a."""
     r = [-m for m in _moment(symmetries, b, b)]
     solve = [_own_hessian(s, b) for s in symmetries]
     x = [torch.zeros_like(m) for m in r]
@@ -207,9 +209,9 @@ def _own_hessian(s: Symmetry, b: Vectors) -> Callable[[Tensor], Tensor]:
     For matrices it solves :math:`a K + K a = r` with the Gram matrix K of all that they move.
     """
     if isinstance(s.group, GeneralLinear):
+        plain = [slot for slot in s.slots if isinstance(slot, Slot)]
         rows = [
-            vmap(lambda x, slot=slot: vectors_of(slot, len(s.batch), x))(b[slot.parameter])
-            for slot in s.slots
+            vmap(lambda x, slot=slot: vectors_of(slot, len(s.batch), x))(b[slot.parameter]) for slot in plain
         ]
         gram = sum(torch.einsum("kbri,kbrj->bij", x, x) for x in rows)
         values, basis = torch.linalg.eigh(gram.reshape(*s.batch, s.group.n, s.group.n))  # type: ignore[union-attr]

@@ -13,6 +13,8 @@ from isoloss.landscape._peel import Cut
 
 # Above this width the reflections of `Complement` are faster than singular values.
 WIDE = 1024
+# With more than this share of entries, looking for parts costs more than it saves.
+FULL = 0.2
 
 
 class Entries(NamedTuple):
@@ -66,6 +68,9 @@ def _singular_values(blocks: Tensor) -> Tensor:
 
 def _parts(entries: Entries, shape: tuple[int, int]) -> Iterator[Tensor]:
     """The connected parts as dense matrices, those of one shape stacked."""
+    if len(entries.values) > FULL * shape[0] * shape[1]:
+        yield _whole(entries, shape)[None]
+        return
     labels = _labels(entries, shape)
     rows, columns = torch.unique(entries.rows), torch.unique(entries.columns)
     parts, row_part = torch.unique(labels[rows], return_inverse=True)
@@ -84,6 +89,13 @@ def _parts(entries: Entries, shape: tuple[int, int]) -> Iterator[Tensor]:
             entries.values[chosen]
         )
         yield blocks
+
+
+def _whole(entries: Entries, shape: tuple[int, int]) -> Tensor:
+    """All of it, without empty columns."""
+    matrix = torch.zeros(shape, dtype=torch.float64)
+    matrix[entries.rows, entries.columns] = entries.values
+    return matrix[:, matrix.any(0)]
 
 
 def _within(present: Tensor, part: Tensor, sizes: Tensor, length: int) -> Tensor:

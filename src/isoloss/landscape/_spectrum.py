@@ -183,7 +183,7 @@ def _extremes(hessian: Hessian, count: int, shift: float = 0.0, tolerance: float
         operator.to_scipy(str(dtype).removeprefix("torch.")),
         count,
         v0=start.to(dtype).numpy(),
-        tol=tolerance,
+        tol=tolerance,  # type: ignore[arg-type]
         return_eigenvectors=False,
     )
     return torch.from_numpy(found).to(dtype).sort().values

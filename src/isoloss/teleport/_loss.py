@@ -86,8 +86,8 @@ class Loss:
             and not loss.requires_grad
         ):
             raise ValueError(
-                f"{self._where}: loss must be a differentiable function of the model's parameters; got a value without a "
-                "graph; call the model in whose parameters the symmetries were found, outside of no_grad."
+                f"{self._where}: loss must be a differentiable function of the model's parameters; got a value "
+                "without a graph; call the model in whose parameters the symmetries were found, outside of no_grad."
             )
         return loss.reshape(())
 
