@@ -98,3 +98,10 @@ def test_messages():
         Hessian(model, loss, names=["w"])
     with pytest.raises(ValueError, match=r"must be parameters that require gradients; got none; unfreeze"):
         Hessian(nn.ReLU(), loss)
+    with pytest.raises(ValueError, match=r"loss and its gradient must be finite; got a loss of nan"):
+        Hessian(model, lambda: loss() * float("nan"))
+    half = nn.Linear(2, 1).bfloat16()
+    with pytest.raises(
+        ValueError, match=r"must be float32 or float64; got torch.bfloat16; take a float64 copy"
+    ):
+        Hessian(half, lambda: half.weight.square().sum())

@@ -1,4 +1,4 @@
-"""Measures that orbits do not change, under every family for which that is claimed, and what changes under the others."""
+"""Measures that orbits do not change, under every family of which that is claimed, and what changes under others."""
 
 import math
 
@@ -165,6 +165,58 @@ def test_signs_of_eigenvalues_at_a_critical_point_under_all_that_is_found(name):
     found = isoloss.find(model, inputs).where(lambda s: s.exact)
     there = moved(model, found, scale=0.1)
     assert inertia(model, loss, at=there, tolerance=1e-9) == inertia(model, loss, tolerance=1e-9)
+
+
+class Normed(nn.Module):
+    """A scaling into a norm without eps: one for all of the weights before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 5, bias=False), nn.Linear(5, 2)
+        self.norm = nn.LayerNorm(5, eps=0.0, elementwise_affine=False)
+
+    def forward(self, x):
+        return self.two(self.norm(self.one(x)).tanh())
+
+
+def zoo(name):
+    model, x = ZOO[name].build()
+    return model.double(), x.double()
+
+
+# A network, and the groups that act on it.
+FAMILIES = {
+    "complex scalings": (lambda: zoo("rope_half"), (ComplexScaling,)),
+    "matrices per head": (lambda: zoo("attention_softmax"), (GeneralLinear,)),
+    "rotations": (lambda: zoo("radial_activation"), (Orthogonal,)),
+    "scalings into a norm": (lambda: (Normed().double(), torch.randn(20, 3).double()), (PositiveScaling,)),
+    "signs, permutations": (
+        lambda: (mlp(3, 5, 2, activation=nn.Tanh).double(), torch.randn(20, 3).double()),
+        (SignFlip, Permutation),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_linear_families_off_a_minimum(family):
+    make, groups = FAMILIES[family]
+    model, x = make()
+    y = torch.randn(model(x).shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    loss = lambda: (model(x) - y).square().sum()  # noqa: E731
+    chosen = isoloss.find(model, x).only(*groups)
+    assert {type(s.group) for s in chosen} == set(groups)
+    there = moved(model, chosen, scale=0.2)
+    # Between rounding, P eps of the largest eigenvalue or 1e-11, and 1e-6 there is none: so is the cut.
+    decrements = [newton_decrement(model, loss, at=at, tolerance=1e-9) for at in (there, None)]
+    # The smallest eigenvalues, a 1e-8 of the largest, have as many digits fewer.
+    assert same(*decrements, digits=6)
+    assert inertia(model, loss, at=there, tolerance=1e-9) == inertia(model, loss, tolerance=1e-9)
+    isometries = {Orthogonal, SignFlip, Permutation}
+    assert same(trace(model, loss, there), trace(model, loss), digits=6) == isometries.issuperset(groups)
+    diagonal = {PositiveScaling, SignFlip, Permutation}
+    assert same(
+        adaptive_trace(model, loss, at=there), adaptive_trace(model, loss), digits=6
+    ) == diagonal.issuperset(groups)
 
 
 def test_newton_decrement_of_a_quadratic_is_twice_what_is_left():

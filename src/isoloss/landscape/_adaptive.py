@@ -48,7 +48,8 @@ def adaptive_sharpness(
     Args:
         model: The model.
         loss: Returns the loss from a forward pass of the model.
-        sharpness: Displacements, directions and seed; lengths are relative to each parameter.
+        sharpness: Displacements, directions and seed; lengths are relative to each parameter. By default those of the
+            paper, 4,000 forward passes.
         at: Parameters and buffers by name, where the point is not the model's own.
 
     References:

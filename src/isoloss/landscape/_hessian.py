@@ -32,7 +32,8 @@ class Hessian:
         names: The parameters to differentiate by; by default all that require gradients.
 
     Raises:
-        ValueError: If the model has no such parameters, or the loss is no differentiable single number.
+        ValueError: If the model has no such parameters, the loss is no differentiable single number, or something is
+            not finite or in half precision.
 
     Example:
         >>> import torch
@@ -66,6 +67,7 @@ class Hessian:
                 for g, t in zip(found, self.tensors.values(), strict=True)
             ]
             self._gradient = torch.cat([p.flatten() for p in parts])
+        _check_numbers(self.loss, self._gradient)
         self._pullback = Pullback(list(self.tensors.values()), torch.Generator().manual_seed(0))
 
     @property
@@ -126,6 +128,19 @@ def _check(own: Mapping[str, Any], chosen: list[str]) -> None:
         raise ValueError(
             f"landscape.Hessian: names must be parameters of the model; got {unknown[0]!r}; "
             f"they are {', '.join(list(own)[:6])}{', ...' if len(own) > 6 else ''}."
+        )
+
+
+def _check_numbers(loss: Tensor, gradient: Tensor) -> None:
+    if gradient.dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"landscape.Hessian: parameters must be float32 or float64; got {gradient.dtype}; "
+            "take a float64 copy of the model and its data."
+        )
+    if not bool(loss.isfinite() & gradient.isfinite().all()):
+        got = f"a loss of {float(loss.detach()):.3g} and a gradient of length {float(gradient.detach().norm()):.3g}"
+        raise ValueError(
+            f"landscape.Hessian: the loss and its gradient must be finite; got {got}; take another point."
         )
 
 

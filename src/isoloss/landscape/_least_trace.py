@@ -34,7 +34,7 @@ class LeastTrace:
     Attributes:
         value: The infimum.
         here: The trace at the point itself.
-        steps: Steps of Newton's method.
+        steps: Steps of Newton's method; after 200 the value is an upper bound.
         elements: Group elements that come close, one for each symmetry used, in order.
         symmetries: Those that were used.
     """
@@ -114,7 +114,10 @@ def least_trace(
         slope = -_slope(dual, a, b)
         if slope <= CONVERGED * here:
             break
-        value, b, g = _along(dual, a, b, value, slope)
+        new, there, g = _along(dual, a, b, value, slope)
+        if not new < value:
+            break  # rounding decides
+        value, b = new, there
         elements = [s.group.compose(x, e) for s, x, e in zip(chosen, g, elements, strict=True)]
         steps += 1
     return LeastTrace(value, here, steps, tuple(elements), tuple(chosen))
@@ -215,11 +218,15 @@ def _own_hessian(s: Symmetry, b: Vectors) -> Callable[[Tensor], Tensor]:
         ]
         gram = sum(torch.einsum("kbri,kbrj->bij", x, x) for x in rows)
         values, basis = torch.linalg.eigh(gram.reshape(*s.batch, s.group.n, s.group.n))  # type: ignore[union-attr]
-        both = (values[..., :, None] + values[..., None, :]).clamp_min(EPS * float(values.max()))
+        both = (values[..., :, None] + values[..., None, :]).clamp_min(_floor(values))
         return lambda r: basis @ ((basis.mT @ r @ basis) / both) @ basis.mT
     ones = torch.ones(*s.batch, *s.group.algebra_shape, dtype=torch.float64)
     (alone,) = _moment([s], b, _velocity([s], [_symmetric(s, ones)], b))
-    return lambda r: r / (2 * alone).clamp_min(EPS * float(alone.max()))
+    return lambda r: r / (2 * alone).clamp_min(_floor(alone))
+
+
+def _floor(values: Tensor) -> float:
+    return max(EPS * float(values.max()), torch.finfo(torch.float64).tiny)
 
 
 def _along(
