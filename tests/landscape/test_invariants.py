@@ -92,6 +92,8 @@ def test_adaptive_trace_does_not_see_scalings_into_a_norm():
     found = isoloss.find(model, x).only(PositiveScaling)
     there = moved(model, found, scale=0.7)
     assert same(adaptive_trace(model, loss, at=there), adaptive_trace(model, loss), digits=8)
+    sharp = [adaptive_sharpness(model, loss, sharpness=FEW, at=at) for at in (there, None)]
+    assert same(*sharp)
     assert not same(trace(model, loss, there), trace(model, loss), digits=2)
 
 

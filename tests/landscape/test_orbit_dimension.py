@@ -7,7 +7,7 @@ from torch import nn
 import isoloss
 from finding.spans import rank, tangents
 from isoloss.groups import GeneralLinear, Orthogonal, PositiveScaling
-from isoloss.landscape import _orbit_dimension, generic_orbit_dimension, orbit_dimension
+from isoloss.landscape import _orbit_dimension, _rank, generic_orbit_dimension, orbit_dimension
 from isoloss.symmetry import Symmetries, named_tensors
 from networks import hidden, linear_symmetries, mlp, mlp_symmetries
 from zoo import ZOO
@@ -163,6 +163,12 @@ def test_messages(monkeypatch):
         ValueError, match=r"every parameter that moves must be there; got none called 0.weight"
     ):
         orbit_dimension({"other": torch.ones(2)}, symmetries)
+    with monkeypatch.context() as small:
+        small.setattr(_rank, "MOST", 10)
+        with pytest.raises(
+            ValueError, match=r"share parameters may have 10 entries.* got 1 generators of 11"
+        ):
+            orbit_dimension(relu := mlp(5, 6, 5), mlp_symmetries(relu))
     monkeypatch.setattr(_orbit_dimension, "MOST", 3)
     wide = linear_layers(2, 6, 6, 2)
     with pytest.raises(ValueError, match=r"may have 3 entries .* take a narrower model"):

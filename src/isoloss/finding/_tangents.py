@@ -31,6 +31,10 @@ class Columns:
             self._places[name] = torch.arange(self.count, self.count + t.numel()).reshape(t.shape)
             self.count += t.numel()
 
+    def among(self, some: Columns) -> Tensor:
+        """Where the columns of some of the tensors lie among these."""
+        return torch.cat([self._places[name].reshape(-1) for name in some.names])
+
     def of(self, slot: Slot | Shift) -> Tensor | None:
         """The columns of a slot's block, shaped like its view; None if its tensor is none of these."""
         places = self._places.get(slot.parameter)

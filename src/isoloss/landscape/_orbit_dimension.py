@@ -112,11 +112,13 @@ def _entries(parts: list[Remainder], tensors: dict[str, Tensor], columns: Column
         if not part.slots:
             continue  # all blocks were asked: what remains leaves everything as it is
         floor = noise(part.symmetry, tensors)
-        for a in part.directions(columns.count):
+        own = Columns({n: tensors[n] for n in part.symmetry.parameters})
+        places = columns.among(own)
+        for a in part.directions(own.count):
             # What was asked already does not move, up to rounding that would connect everything.
-            rows = unit(velocities(part.symmetry, a, tensors, columns, part.slots), floor)
+            rows = unit(velocities(part.symmetry, a, tensors, own, part.slots), floor)
             where = rows.nonzero()
-            found.append(Entries(where[:, 0] + count, where[:, 1], rows[where[:, 0], where[:, 1]]))
+            found.append(Entries(where[:, 0] + count, places[where[:, 1]], rows[where[:, 0], where[:, 1]]))
             count += len(rows)
             _refuse(sum(len(e.values) for e in found))
     return Entries(*(torch.cat(part) for part in zip(*found, strict=True))), count

@@ -15,6 +15,8 @@ from isoloss.landscape._peel import Cut
 WIDE = 1024
 # With more than this share of entries, looking for parts costs more than it saves.
 FULL = 0.2
+# Entries of the dense matrix of one part.
+MOST = 250_000_000
 
 
 class Entries(NamedTuple):
@@ -81,6 +83,7 @@ def _parts(entries: Entries, shape: tuple[int, int]) -> Iterator[Tensor]:
     part_of = torch.searchsorted(parts, labels[entries.rows])
     kinds, kind_of = torch.unique(torch.stack([heights, widths], 1), dim=0, return_inverse=True)
     for kind, (height, width) in enumerate(kinds.tolist()):
+        _refuse(height, width)
         members = torch.where(kind_of == kind)[0]
         chosen = kind_of[part_of] == kind
         blocks = torch.zeros(len(members), height, width, dtype=torch.float64)
@@ -91,8 +94,18 @@ def _parts(entries: Entries, shape: tuple[int, int]) -> Iterator[Tensor]:
         yield blocks
 
 
+def _refuse(height: int, width: int) -> None:
+    if height * width > MOST:
+        raise ValueError(
+            f"landscape.orbit_dimension: generators that share parameters may have {MOST:,} entries, 2 GB; "
+            f"got {height:,} generators of {width:,} parameters; take a narrower model of the same kind, or some of "
+            "the symmetries."
+        )
+
+
 def _whole(entries: Entries, shape: tuple[int, int]) -> Tensor:
     """All of it, without empty columns."""
+    _refuse(*shape)
     matrix = torch.zeros(shape, dtype=torch.float64)
     matrix[entries.rows, entries.columns] = entries.values
     return matrix[:, matrix.any(0)]
