@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from isoloss import landscape
+from pages import blocks
 
 PAGE = (Path(__file__).parents[2] / "docs" / "landscape.md").read_text()
 
@@ -16,7 +17,7 @@ def test_the_table_names_everything():
 
 def test_the_example_runs(capsys):
     scope: dict = {}
-    exec(re.findall(r"```python\n(.*?)```", PAGE, re.S)[0], scope)  # noqa: S102
+    exec(blocks("docs/landscape.md")[0], scope)  # noqa: S102
     printed = capsys.readouterr().out
     assert "dimension 700, the stabilizer 1800 of 2500" in printed
     assert "700 of 750 eigenvalues are zero" in printed and "explain 700" in printed
