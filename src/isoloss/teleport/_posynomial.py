@@ -60,6 +60,11 @@ class Posynomial:
         """The same sum at s = 1."""
         return torch.dot(self._sums_here, self._scalings.share)
 
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """For every factor the sums of |c| x^2 over the entries that grow with it, and over those that shrink."""
+        return self._scalings.collect(self._sums_here, self._sign)
+
     def raised(self, radius: float, sweeps: int = 1) -> Tensor:
         r"""Factors that raise the sum, with all log-scales within the radius.
 
