@@ -16,6 +16,7 @@ from isoloss.teleport.objectives import Balance
 from isoloss.teleport.solvers import TransportedAscent
 
 Named = dict[str, Tensor]
+Target = float | Mapping[str, float | Tensor]
 
 EPS = torch.finfo(torch.float64).eps
 # Where a target is a limit at infinity, every step of Newton's method has length 1/2, and the distance left after a
@@ -41,7 +42,7 @@ class Balanced:
 def balance(
     model: nn.Module,
     symmetries: Symmetries,
-    target: float | Mapping[str, float | Tensor] = 0.0,
+    target: Target | None = None,
     *,
     steps: int = 60,
 ) -> Balanced:
@@ -60,9 +61,10 @@ def balance(
     Args:
         model: To be moved in place.
         symmetries: As found in it.
-        target: One number for all, times the identity for matrices; or by the names of `conserved_quantities` a number
-            or a tensor of the quantity's shape. Symmetries that are not named do not move, but what they share with
-            those that do moves their quantities.
+        target: By the names of `conserved_quantities` a number, times the identity for matrices, or a tensor of the
+            quantity's shape. Symmetries that are not named do not move, but their quantities may, by what they share
+            with those that do. One number counts for all. By default zero for all that can be zero: the scale of a
+            weight in front of a norm cannot.
         steps: At most so many of Newton's method.
 
     Returns:
@@ -105,12 +107,14 @@ class _NotAttained(ArithmeticError):
     """Says where Newton's method got stuck."""
 
 
-def _targets(quantities: ConservedQuantities, target: float | Mapping[str, float | Tensor]) -> Named:
+def _targets(quantities: ConservedQuantities, target: Target | None) -> Named:
+    if target is None:
+        target = {name: 0.0 for name, q in quantities.items() if q.two_sided}
     given = target if isinstance(target, Mapping) else dict.fromkeys(quantities, target)
     unknown = [n for n in given if n not in quantities]
     if unknown or not given:
         raise ValueError(
-            f"balance: a target must be named like a conserved quantity; got {unknown[:1]}; "
+            f"balance: a target must be named like a conserved quantity; got {unknown[0] if unknown else 'none'}; "
             f"the names are {', '.join(list(quantities)[:4])}."
         )
     return {n: _target(quantities[n], t) for n, t in given.items()}
@@ -175,9 +179,7 @@ def _newton(
             break
         shrink = min(1.0, 1.0 / longest) if longest else 1.0
         while True:
-            elements = [
-                q.symmetry.group.exp(shrink * p) for (q, *_), p in zip(chosen, a, strict=True)
-            ]
+            elements = [q.symmetry.group.exp(shrink * p) for (q, *_), p in zip(chosen, a, strict=True)]
             there = here | whole.act(elements, here)
             new, _ = system.gap(there)
             if _norm(new) < _norm(gap) or shrink < 1e-6:
@@ -237,12 +239,15 @@ class _System:
     def describe(self, tensors: Named, gap: list[Tensor], length: float) -> str:
         """The quantity that is farthest from its target."""
         found = self._together.measured(tensors)
-        far = [float(g.norm()) / max(float(found[q.name][1]), 1e-300) for q, g in zip(self._quantities, gap, strict=True)]
+        far = [
+            float(g.norm()) / max(float(found[q.name][1]), 1e-300)
+            for q, g in zip(self._quantities, gap, strict=True)
+        ]
         worst = max(range(len(far)), key=far.__getitem__)
-        return (
-            f"a distance of {far[worst]:.2g} of its size that is left in {self._quantities[worst].name} "
-            f"after log factors up to {length:.2g}"
-        )
+        name = self._quantities[worst].name
+        if length > FARTHEST:
+            return f"{name}, which only comes nearer to it as factors go to infinity (now exp({length:.0f}))"
+        return f"{name}, which stays away from it by {far[worst]:.2g} of its size"
 
     def _product(self, tensors: Named, flat: Tensor) -> Tensor:
         moved: Named = {}

@@ -38,8 +38,8 @@ class RadialFactorization:
         h = len(outgoing)
         if outgoing.shape != incoming.shape or h > min(self.target.shape) or not bool((incoming != 0).all()):
             raise ValueError(
-                f"RadialFactorization: diagonals must be two vectors of at most {min(self.target.shape)} numbers, those "
-                f"of V not zero; got shapes {tuple(outgoing.shape)} and {tuple(incoming.shape)}."
+                f"RadialFactorization: diagonals must be two vectors of at most {min(self.target.shape)} numbers, "
+                f"those of V not zero; got shapes {tuple(outgoing.shape)} and {tuple(incoming.shape)}."
             )
         phi, _, psi = torch.linalg.svd(self.target, full_matrices=False)
         return {"U": phi[:, :h] * outgoing, "V": psi[:h].mT * incoming}

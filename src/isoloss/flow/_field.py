@@ -58,9 +58,7 @@ class Field:
     def named(self, y: Tensor) -> dict[str, Tensor]:
         """Vectors ``(*times, size)`` as tensors ``(*times, *shape)`` by name."""
         parts = y.split([s.numel() for s in self.shapes.values()], -1)
-        return {
-            n: p.reshape(*y.shape[:-1], *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)
-        }
+        return {n: p.reshape(*y.shape[:-1], *s) for (n, s), p in zip(self.shapes.items(), parts, strict=True)}
 
     def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and velocity at the vector y.

@@ -46,9 +46,7 @@ def gradient_descent(
         raise ValueError(f"gradient_descent: rate must be a positive number; got {rate!r}.")
     for name, value in (("steps", steps), ("every", every)):
         if not is_whole(value, least=1):
-            raise ValueError(
-                f"gradient_descent: {name} must be a whole number of at least 1; got {value!r}."
-            )
+            raise ValueError(f"gradient_descent: {name} must be a whole number of at least 1; got {value!r}.")
     field = Field(loss, params, rates, "gradient_descent")
     y, kept = field.start, []
     for step in range(steps + 1):

@@ -1,6 +1,6 @@
 """Gradient flow: the curve that gradient descent follows in the limit of small steps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Literal
@@ -109,12 +109,9 @@ def gradient_flow(
             "unbounded below or not smooth there: stop earlier, or try another method."
         )
     losses, velocities = zip(*(field(row) for row in y), strict=True)
-    curve = None
-    if dense:
-        solution = found.sol
 
-        def curve(now: float) -> dict[str, Tensor]:
-            return field.named(torch.from_numpy(solution(now)).to(device))
+    def curve(now: float) -> dict[str, Tensor]:
+        return field.named(torch.from_numpy(found.sol(now)).to(device))
 
     return Trajectory(
         times,
@@ -123,7 +120,7 @@ def gradient_flow(
         torch.stack(losses).cpu(),
         field.rates,
         int(found.nfev) + len(y) + 1,
-        curve,
+        curve if dense else None,
     )
 
 

@@ -71,7 +71,9 @@ def residual(symmetries: Symmetries, trajectory: Trajectory) -> dict[str, Tensor
     """
     continuous = [s for s in symmetries if s.dim]
     if not continuous:
-        raise ValueError("residual: some symmetry must be continuous; got none; discrete groups have no generators.")
+        raise ValueError(
+            "residual: some symmetry must be continuous; got none; discrete groups have no generators."
+        )
     return {f"{i} {named(s)}": _residual(s, trajectory) for i, s in enumerate(continuous)}
 
 
@@ -81,9 +83,7 @@ def _residual(symmetry: Symmetry, trajectory: Trajectory) -> Tensor:
         tensors = trajectory[i]
         slopes = {n: v[i] / trajectory.rates[n] for n, v in trajectory.velocities.items()}
         found = symmetry.moment(slopes, tensors)
-        size = (_norm(symmetry, slopes) * _norm(symmetry, tensors)).clamp_min(
-            torch.finfo(torch.float64).tiny
-        )
+        size = (_norm(symmetry, slopes) * _norm(symmetry, tensors)).clamp_min(torch.finfo(torch.float64).tiny)
         rows.append(found.norm() / size)
     return torch.stack(rows)
 

@@ -72,6 +72,13 @@ class Quantity:
         value = self.value(tensors)
         return value * (~self.translations).to(value)
 
+    @property
+    def two_sided(self) -> bool:
+        """Can it be zero? What scales a weight in front of a norm leaves its square, and has one side only."""
+        charges = [slot.charge for slot in self.symmetry.slots if isinstance(slot, Slot)]
+        both = any(c > 0 for c in charges) and any(c < 0 for c in charges)
+        return both or bool(self.translations.all())
+
     @cached_property
     def translations(self) -> Tensor:
         """Which entries of an algebra element translate: a mask of shape algebra_shape."""
