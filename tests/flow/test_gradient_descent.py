@@ -32,9 +32,7 @@ def test_it_follows_the_flow_to_first_order_in_the_rate():
         return (w["w"] ** 4).sum()
 
     end = flow.gradient_flow(loss, start, [0.0, 0.2])[-1]["w"]
-    gaps = [
-        (flow.gradient_descent(loss, start, 0.2 / n, n)[-1]["w"] - end).norm() for n in (200, 400)
-    ]
+    gaps = [(flow.gradient_descent(loss, start, 0.2 / n, n)[-1]["w"] - end).norm() for n in (200, 400)]
     assert 1.8 < gaps[0] / gaps[1] < 2.2
 
 

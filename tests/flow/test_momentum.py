@@ -10,7 +10,7 @@ from flow.running import NETS, flowed
 from isoloss import flow
 from isoloss.groups import Orthogonal, PositiveScaling
 from isoloss.symmetry import Symmetries
-from networks import hidden, mlp, rotary_symmetries, Rotary
+from networks import Rotary, hidden, mlp, rotary_symmetries
 
 
 class Radial(torch.nn.Module):

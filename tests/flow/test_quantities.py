@@ -14,11 +14,11 @@ from isoloss import flow
 from isoloss.groups import Affine, GeneralLinear, Orthogonal, Permutation, PositiveScaling, Translation
 from isoloss.symmetry import Block, Frame, Shift, Slot, Symmetries, Symmetry
 from networks import (
+    Attention,
+    ConvNet,
     Rotary,
     attention_symmetries,
     conv_symmetries,
-    ConvNet,
-    Attention,
     linear_symmetries,
     mlp,
     mlp_symmetries,
@@ -59,7 +59,11 @@ def test_the_drift_is_proportional_to_the_tolerance():
 def test_a_wrong_sign_drifts():
     model, symmetries, trajectory = flowed("ReLU")
     wrong = Symmetries(
-        [replace(s, slots=tuple(replace(t, charge=abs(t.charge)) for t in s.slots)) for s in symmetries if s.dim],
+        [
+            replace(s, slots=tuple(replace(t, charge=abs(t.charge)) for t in s.slots))
+            for s in symmetries
+            if s.dim
+        ],
         model,
     )
     for drift in flow.conserved_quantities(wrong).drift(trajectory).values():
@@ -253,7 +257,9 @@ def test_rotations_discrete_groups_and_bent_actions_have_none():
     assert list(quantities) == ["R+^3 on w"]
     assert "antisymmetric; see angular_momentum" in quantities.notes[0] and "O(3)" in quantities.notes[0]
     assert "not linear" in quantities.notes[1] and len(quantities.notes) == 2
-    with pytest.raises(ValueError, match=r"got O\(3\), S_3.* \(O\(3\) on w: its generators are antisymmetric"):
+    with pytest.raises(
+        ValueError, match=r"got O\(3\), S_3.* \(O\(3\) on w: its generators are antisymmetric"
+    ):
         flow.conserved_quantities(Symmetries(symmetries[:2]))
     with pytest.raises(ValueError, match="got no symmetry at all"):
         flow.conserved_quantities(Symmetries([]))

@@ -97,7 +97,8 @@ def balance(
     else:
         raise ValueError(
             f"balance: the target must be attained on the orbit; got {failure}; nothing was changed; "
-            "choose another target, or leave that symmetry out with symmetries.where(...)."
+            "a dead neuron, or a side of lower rank than the other, cannot be balanced: choose another target, or "
+            "leave that symmetry out with symmetries.where(...)."
         ) from failure
     write_atomically(((n, tensors[n], there[n]) for n in names), where="balance")
     return Balanced(before, quantities.evaluate(there), taken)
@@ -113,8 +114,9 @@ def _targets(quantities: ConservedQuantities, target: Target | None) -> Named:
     given = target if isinstance(target, Mapping) else dict.fromkeys(quantities, target)
     unknown = [n for n in given if n not in quantities]
     if unknown or not given:
+        got = repr(unknown[0]) if unknown else "nothing"
         raise ValueError(
-            f"balance: a target must be named like a conserved quantity; got {unknown[0] if unknown else 'none'}; "
+            f"balance: a target must be named like a conserved quantity; got {got}; "
             f"the names are {', '.join(list(quantities)[:4])}."
         )
     return {n: _target(quantities[n], t) for n, t in given.items()}
@@ -246,8 +248,8 @@ class _System:
         worst = max(range(len(far)), key=far.__getitem__)
         name = self._quantities[worst].name
         if length > FARTHEST:
-            return f"{name}, which only comes nearer to it as factors go to infinity (now exp({length:.0f}))"
-        return f"{name}, which stays away from it by {far[worst]:.2g} of its size"
+            return f"{name}, which approaches it only as factors go beyond exp({FARTHEST:.0f})"
+        return f"{name}, which stays {far[worst]:.2g} of its size away from it"
 
     def _product(self, tensors: Named, flat: Tensor) -> Tensor:
         moved: Named = {}

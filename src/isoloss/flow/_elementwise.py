@@ -71,12 +71,12 @@ def elementwise_quantity(outgoing: Tensor, incoming: Tensor, activation: str | F
     It belongs to no symmetry of the network: the inputs must be whitened, X = 1, and there must be no bias.
 
     Args:
-        outgoing: U, shape (m, h).
-        incoming: V, shape (h, n).
+        outgoing: U, shape (*batch, m, h).
+        incoming: V, shape (*batch, h, n).
         activation: As in `antiderivative`.
 
     Returns:
-        Shape (h,); the sum is the quantity of Eq. (2.17).
+        Shape (*batch, h); the sum over h is the quantity of Eq. (2.17).
 
     Raises:
         ValueError: If the shapes do not meet, or the activation is not strictly monotone.
@@ -85,7 +85,7 @@ def elementwise_quantity(outgoing: Tensor, incoming: Tensor, activation: str | F
         Dissertation, Eq. (2.17). Differs: every neuron has its own.
     """
     _check_meet(outgoing, incoming, "elementwise_quantity")
-    return outgoing.square().sum(0) / 2 - antiderivative(activation)(incoming).sum(1)
+    return outgoing.square().sum(-2) / 2 - antiderivative(activation)(incoming).sum(-1)
 
 
 def radial_quantity(outgoing: Tensor, incoming: Tensor, profile: Function, *, start: float = 1.0) -> Tensor:
@@ -95,13 +95,13 @@ def radial_quantity(outgoing: Tensor, incoming: Tensor, profile: Function, *, st
         \qquad g(V)_a = g(\lVert V_a \rVert)\, \frac{V_a}{\lVert V_a \rVert}
 
     Args:
-        outgoing: U, shape (m, h).
-        incoming: V, shape (h, n).
+        outgoing: U, shape (*batch, m, h).
+        incoming: V, shape (*batch, h, n).
         profile: g as a function of the norm of a row, :math:`g(r) = h(r)\, r` in the notation of the dissertation.
         start: Lower limit of the integral, on the side of any pole where the norms are.
 
     Returns:
-        Shape (h,).
+        Shape (*batch, h).
 
     Raises:
         ValueError: If the shapes do not meet, or g is not strictly monotone on the way.
@@ -111,13 +111,13 @@ def radial_quantity(outgoing: Tensor, incoming: Tensor, profile: Function, *, st
         its own, from any initialization, since :math:`\hat V_a^T \nabla g(V_a) = g'(r) \hat V_a^T`.
     """
     _check_meet(outgoing, incoming, "radial_quantity")
-    norms = torch.linalg.vector_norm(incoming, dim=1)
-    return outgoing.square().sum(0) / 2 - antiderivative(profile, start=start)(norms)
+    norms = torch.linalg.vector_norm(incoming, dim=-1)
+    return outgoing.square().sum(-2) / 2 - antiderivative(profile, start=start)(norms)
 
 
 def _check_meet(outgoing: Tensor, incoming: Tensor, where: str) -> None:
-    if outgoing.dim() != 2 or incoming.dim() != 2 or outgoing.shape[1] != incoming.shape[0]:
+    if min(outgoing.dim(), incoming.dim()) < 2 or outgoing.shape[-1] != incoming.shape[-2]:
         raise ValueError(
-            f"{where}: shapes must be (m, h) and (h, n); got {tuple(outgoing.shape)} and {tuple(incoming.shape)}; "
+            f"{where}: shapes must be (*batch, m, h) and (*batch, h, n); got {tuple(outgoing.shape)} and {tuple(incoming.shape)}; "
             "transpose the weights."
         )
