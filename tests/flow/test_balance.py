@@ -135,6 +135,18 @@ def test_scales_in_front_of_a_norm_are_left_and_statistics_follow():
     assert_close(model.eval()(X), before, rtol=1e-9, atol=1e-9)
 
 
+def test_translations_go_as_far_as_they_must():
+    """A sum of a thousand is no large factor: it counts for nothing in how far matrices may go."""
+    model = nn.Sequential(nn.Linear(8, 4), nn.Softmax(-1)).double()
+    symmetries = isoloss.find(model, X)
+    with torch.no_grad():
+        model[0].bias += 1e3
+    report, quantities = close(model, X, symmetries=symmetries)
+    assert all(bool(q.translations.all()) for q in quantities.values())
+    assert max(v.norm() for v in report.before.values()) > 1e3
+    assert max(v.norm() for v in report.after.values()) < 1e-9 and model[0].bias.mean().abs() < 1e-10
+
+
 def test_float32_models_are_balanced_to_their_rounding():
     model = mlp(8, 6, 9, 7)
     flow.balance(model, mlp_symmetries(model))

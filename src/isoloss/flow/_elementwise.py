@@ -118,6 +118,6 @@ def radial_quantity(outgoing: Tensor, incoming: Tensor, profile: Function, *, st
 def _check_meet(outgoing: Tensor, incoming: Tensor, where: str) -> None:
     if min(outgoing.dim(), incoming.dim()) < 2 or outgoing.shape[-1] != incoming.shape[-2]:
         raise ValueError(
-            f"{where}: shapes must be (*batch, m, h) and (*batch, h, n); got {tuple(outgoing.shape)} and {tuple(incoming.shape)}; "
-            "transpose the weights."
+            f"{where}: shapes must be (*batch, m, h) and (*batch, h, n); got {tuple(outgoing.shape)} and "
+            f"{tuple(incoming.shape)}; transpose the weights."
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isoloss.flow._quantity import named
+from isoloss.flow._quantity import named, of_matrices
 from isoloss.flow._trajectory import Trajectory
 from isoloss.symmetry import Symmetries, Symmetry
 
@@ -44,7 +44,7 @@ def angular_momentum(symmetry: Symmetry, velocities: Tensors, tensors: Tensors) 
     found = symmetry.moment(velocities, tensors)
     turning = found - group.symmetric(found)
     # A generator E_kl - E_lk turns from l to k, and holds the same number twice.
-    return -2 * turning if len(group.algebra_shape) == 2 and not _complex(symmetry) else turning
+    return -2 * turning if of_matrices(group) else turning
 
 
 def residual(symmetries: Symmetries, trajectory: Trajectory) -> dict[str, Tensor]:
@@ -91,7 +91,3 @@ def _residual(symmetry: Symmetry, trajectory: Trajectory) -> Tensor:
 def _norm(symmetry: Symmetry, tensors: Tensors) -> Tensor:
     squares = [tensors[n].square().sum() for n in symmetry.parameters if n in tensors]
     return torch.stack(squares).sum().sqrt()
-
-
-def _complex(symmetry: Symmetry) -> bool:
-    return symmetry.group.own == 2

@@ -98,6 +98,11 @@ class Quantity:
         return f"Quantity({self.name}, shape {self.shape}, {self.count} numbers)"
 
 
+def of_matrices(group: Group) -> bool:
+    """Are algebra elements matrices, rather than numbers one by one?"""
+    return len(group.algebra_shape) == 2 and group.own == 1
+
+
 def translating(group: Group) -> Tensor:
     """The entries of an algebra element that move the origin."""
     a = torch.zeros(group.algebra_shape, requires_grad=True)
