@@ -1,5 +1,6 @@
 """Gradient flow against flows that are known in closed form."""
 
+import sys
 from copy import deepcopy
 
 import pytest
@@ -126,6 +127,13 @@ def test_bad_input_is_refused_in_one_sentence(change, message):
     arguments = {"loss": ellipse, "params": START, "t": 1.0} | change
     with pytest.raises(ValueError, match=message):
         flow.gradient_flow(**arguments)
+
+
+@pytest.mark.parametrize(("package", "options"), [("scipy.integrate", {}), ("tqdm", {"progress": True})])
+def test_a_package_that_is_absent_is_named_with_its_extra(monkeypatch, package, options):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"needs {package.split('.')[0]}.*isoloss\[flow\]"):
+        flow.gradient_flow(ellipse, START, 1.0, **options)
 
 
 def test_what_a_loss_raises_is_passed_on():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from isoloss.flow._quantity import named, of_matrices
+from isoloss.flow._quantity import distinct_names, of_matrices
 from isoloss.flow._trajectory import Trajectory
 from isoloss.symmetry import Symmetries, Symmetry
 
@@ -74,7 +74,8 @@ def residual(symmetries: Symmetries, trajectory: Trajectory) -> dict[str, Tensor
         raise ValueError(
             "residual: some symmetry must be continuous; got none; discrete groups have no generators."
         )
-    return {f"{i} {named(s)}": _residual(s, trajectory) for i, s in enumerate(continuous)}
+    names = distinct_names(continuous)
+    return {name: _residual(s, trajectory) for name, s in zip(names, continuous, strict=True)}
 
 
 def _residual(symmetry: Symmetry, trajectory: Trajectory) -> Tensor:

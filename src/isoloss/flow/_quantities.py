@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from isoloss.flow._field import Rates, checked_rates
-from isoloss.flow._quantity import Quantity, named
+from isoloss.flow._quantity import Quantity, distinct_names, named
 from isoloss.flow._sums import Sums
 from isoloss.flow._trajectory import Trajectory
 from isoloss.symmetry import Symmetries, Symmetry, named_tensors
@@ -148,7 +148,7 @@ def conserved_quantities(symmetries: Symmetries, *, rates: Rates | None = None) 
     weights = {n: 1 / r for n, r in checked_rates(rates, _known(symmetries, names), "rates").items()}
     weights = {n: w for n, w in weights.items() if w != 1.0}
     return ConservedQuantities(
-        [Quantity(name, s, weights) for name, s in zip(_distinct(kept), kept, strict=True)], notes
+        [Quantity(name, s, weights) for name, s in zip(distinct_names(kept), kept, strict=True)], notes
     )
 
 
@@ -208,13 +208,3 @@ def _known(symmetries: Symmetries, names: Mapping[str, None]) -> Mapping:
 def _sorts(symmetries: Symmetries) -> str:
     found = Counter(s.group.name for s in symmetries)
     return ", ".join(list(found)[:4]) if found else "no symmetry at all"
-
-
-def _distinct(symmetries: list[Symmetry]) -> list[str]:
-    """Names, numbered where two are alike."""
-    names, seen = [named(s) for s in symmetries], Counter()
-    total, distinct = Counter(names), []
-    for name in names:
-        seen[name] += 1
-        distinct.append(f"{name} [{seen[name]}]" if total[name] > 1 else name)
-    return distinct

@@ -1,6 +1,7 @@
 """One conserved quantity: what a symmetry keeps constant along gradient flow."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -133,6 +134,16 @@ def named(symmetry: Symmetry) -> str:
     if grow and shrink:
         return f"{symmetry.name} between {_first(grow)} and {_first(shrink)}"
     return f"{symmetry.name} on {_first(dict.fromkeys(symmetry.parameters))}"
+
+
+def distinct_names(symmetries: Sequence[Symmetry]) -> list[str]:
+    """The same for several, numbered where two are alike."""
+    names, seen = [named(s) for s in symmetries], Counter()
+    total, distinct = Counter(names), []
+    for name in names:
+        seen[name] += 1
+        distinct.append(f"{name} [{seen[name]}]" if total[name] > 1 else name)
+    return distinct
 
 
 def _first(names: dict[str, None]) -> str:
