@@ -57,8 +57,10 @@ def newton(here: Named, chosen: Sequence[tuple[Quantity, Symmetry, Tensor]], ste
         better = _norm(new) < _norm(gap)
         if better:
             here, gap, length = there, new, length + shrink * longest
-        # A step of this length leaves a gap of its square times the size: the rounding of sums.
-        if longest <= sqrt(EPS) and _norm(gap) <= sqrt(EPS) * size:
+        # A step of this length leaves a gap of its square times the size: the rounding of sums. Where a matrix has
+        # directions of little weight rounding asks for longer steps, which do not help.
+        settled = longest <= sqrt(EPS) and _norm(gap) <= sqrt(EPS) * size
+        if settled or (not better and longest <= 1e-3 and _norm(gap) <= 1e3 * EPS * size):
             return here, step
         if not better or length > FARTHEST:
             break
