@@ -126,6 +126,23 @@ def test_tied_weights_and_attention():
     assert monitor.record()["conserved/drift"] == 0.0
 
 
+def test_what_starts_at_zero_has_an_absolute_drift():
+    """Biases in front of a softmax: their sum is kept by gradient descent, and not by a push from outside."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1)).double()
+    with torch.no_grad():
+        model[0].bias.zero_()
+    symmetries = isoloss.find(model, torch.randn(5, 4)).where(lambda s: s.parameters == ("0.bias",))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    monitor = flow.Monitor(optimizer, symmetries)
+    assert trained(model, optimizer, monitor)[-1]["conserved/drift"] < 1e-15
+    run = flow.gradient_descent(lambda m: m(torch.ones(1, 4).double())[0, 0], model, 0.1, 2)
+    (quantities, drifts) = monitor.quantities, monitor.quantities.drift(run)
+    assert all(d.isfinite().all() for d in drifts.values()) and len(quantities) == 1
+    with torch.no_grad():
+        model[0].bias += 0.5
+    assert monitor.record()["conserved/drift"] == pytest.approx(1.5)
+
+
 def test_what_is_not_a_number_shows():
     model = mlp(4, 6, 3)
     monitor = flow.Monitor(model, mlp_symmetries(model))

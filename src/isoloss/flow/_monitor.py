@@ -71,7 +71,8 @@ class Monitor:
 
         Returns:
             For every quantity its norm and its drift since the start, relative to the sum of squares that it was made
-            of then, and the largest drift as "conserved/drift"; nothing if this step is not recorded.
+            of then (absolute if that was zero), and the largest drift as "conserved/drift"; nothing if this step is not
+            recorded.
         """
         self.steps += 1
         return {} if self.steps % self.every else self.record()
@@ -86,7 +87,7 @@ class Monitor:
         found = torch.stack([x.to(device, torch.float64) for x in norms]).tolist()
         numbers, largest = {}, 0.0
         for i, name in enumerate(values):
-            drift = found[len(values) + i] / self._sizes[name] if self._sizes[name] else 0.0
+            drift = found[len(values) + i] / (self._sizes[name] or 1.0)
             numbers |= {f"conserved/{name}/norm": found[i], f"conserved/{name}/drift": drift}
             largest = drift if not drift <= largest else largest  # nan is the largest
         return numbers | {"conserved/drift": largest}

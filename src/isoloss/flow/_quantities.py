@@ -87,7 +87,8 @@ class ConservedQuantities(Mapping[str, Quantity]):
 
         .. math:: \lVert Q(t) - Q(0) \rVert \,/\, \operatorname{tr}(P(0) + N(0)), \qquad Q = P - N
 
-        Not relative to Q itself, which is zero in a balanced network.
+        Not relative to Q itself, which is zero in a balanced network. Absolute where the size is zero, as of biases
+        that start at zero.
 
         References:
             Dissertation, Eq. (A.29), which divides by the same sum.
@@ -95,7 +96,7 @@ class ConservedQuantities(Mapping[str, Quantity]):
         start = self.measured(trajectory[0])
         values = self.along(trajectory)
         return {
-            name: (values[name] - value).flatten(1).norm(dim=1) / size
+            name: (values[name] - value).flatten(1).norm(dim=1) / torch.where(size > 0, size, 1.0)
             for name, (value, size) in start.items()
         }
 
