@@ -1,8 +1,8 @@
 """How much faster 100 networks train together (torch.func.vmap) than one after another.
 
 Prints a table and writes results/train_together.json. `floor` is what the two products of the first layer, outputs and
-gradient, take alone, at the speed at which torch multiplies large matrices here: no way to train can be faster. Processor time on one thread, the best of several
-repetitions of each, taken in turns:
+gradient, take alone, at the speed at which torch multiplies large matrices here: no way to train can be faster.
+Processor time on one thread, the best of several repetitions of each, taken in turns:
 
     python benchmarks/train_together.py
 """

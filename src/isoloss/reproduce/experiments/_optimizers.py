@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from isoloss.reproduce._comparison import compare
 from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
+from isoloss.reproduce._figure import curve, frame_losses
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 from isoloss.reproduce._training import train
@@ -16,6 +17,9 @@ from isoloss.reproduce.experiments._mnist import finding_jump
 from isoloss.reproduce.experiments._shared_images import finals, optimizer, task, teleports
 
 TELEPORTED = ("published", "difference", "isoloss", "scalings")
+BLOWN = 10
+"""Times the training loss before, above which a teleport has blown up."""
+
 EARLY = 10
 """Epochs in which the paper sees an improvement of momentum, RMSProp and Adam."""
 
@@ -74,8 +78,9 @@ def classify(
     )
     at = s.adagrad_teleport_at if adagrad else s.teleport_at
     history = train(job.model, chosen, cross_entropy, job.epoch, s.epochs, watch=job.watch, moves={at: moves})
-    early = history["validation"][: EARLY + 1][-1]
-    return history | finals(history) | {"early_validation": early}
+    told = finals(history)
+    early = None if told["final"] is None else history["validation"][: EARLY + 1][-1]
+    return history | told | {"early_validation": early}
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
@@ -92,6 +97,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             measure=measure,
             what="test loss",
         )
+        findings.append(_finding_blown(entries, name))
         findings.append(_finding_cost(entries, name, results["shortened"]))
         for ours in TELEPORTED[1:]:
             for at in ("shared", "best"):
@@ -118,6 +124,27 @@ def judge(results: dict[str, Any]) -> list[Finding]:
     return findings
 
 
+def _finding_blown(entries: dict[str, Any], name: str) -> Finding:
+    """In how many seeds does the ascent, which has no bound, blow up at the paper's rate?"""
+    runs = entries["published"]["shared"]["runs"]
+    factors = [_finding_factor(run) for run in runs]
+    blown = [f for f in factors if f is None or f > BLOWN]
+    worst = "not finite" if None in factors else f"{max(f for f in factors if f is not None):.3g} times"
+    return Finding(
+        f"{name}: the published teleports, at the paper's rate, blow up in no seed",
+        not blown,
+        f"the training loss grows by more than {BLOWN} times, or is not finite, in {len(blown)} of {len(runs)} seeds "
+        f"(at worst {worst}); training ends diverged in {sum(run['final'] is None for run in runs)}",
+        "control",
+    )
+
+
+def _finding_factor(run: dict[str, Any]) -> float | None:
+    """The largest training loss after a teleport over that before the first; None if not finite."""
+    after = [jump["after"]["training"] for jump in run["jumps"]]
+    return None if None in after else max(after) / run["jumps"][0]["before"]["training"]
+
+
 def _finding_cost(entries: dict[str, Any], name: str, shortened: float) -> Finding:
     """Against an epoch of the paper's length: a reduced one is shorter by that factor."""
     runs = [run for run in entries["published"]["shared"]["runs"] if len(run["seconds"]) > 1]
@@ -139,15 +166,20 @@ def plot(results: dict[str, Any]):
     """Test losses by epoch (5.10), sweeps, and by time (5.11)."""
     contests = results["contests"]
     figure, axes = plot_contests(contests, measure="validation", label="test loss", also="validation")
-    from isoloss.reproduce._figure import curve
-
     for row, (name, entries) in zip(axes, contests.items(), strict=True):
-        row[3].clear()
+        axis = row[3]
+        for artist in (*axis.lines, *axis.collections):
+            artist.remove()
         for i, (contender, entry) in enumerate(entries.items()):
             runs = entry["shared"]["runs"]
             seconds = [sum(t) / len(t) for t in zip(*(run["seconds"] for run in runs), strict=False)]
-            curve(row[3], seconds, [run["validation"] for run in runs], contender, i)
-        row[3].set(yscale="log", xlabel="seconds", ylabel="test loss", title=f"{name}: shared rate")
+            curve(axis, seconds, [run["validation"] for run in runs], contender, i)
+        axis.relim()
+        axis.autoscale(axis="x")
+        frame_losses(
+            axis, [run["validation"] for entry in entries.values() for run in entry["shared"]["runs"]]
+        )
+        axis.set(xlabel="seconds of training and teleports", ylabel="test loss", title=f"{name}: by time")
     return figure
 
 

@@ -44,7 +44,7 @@ def plans(settings: Schedules) -> dict[str, dict[str, dict[int, int]]]:
     return {
         "a": {f"epoch {e}": {e: s.minibatches} for e in s.once_at},
         "b": {f"every {i}" if i else "all at once": _spread(i, s.minibatches) for i in s.intervals},
-        "c": {f"{n} minibatches": {1: n} for n in s.numbers},
+        "c": {f"{n} minibatch{'es' if n > 1 else ''}": {1: n} for n in s.numbers},
     }
 
 
