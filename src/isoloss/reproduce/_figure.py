@@ -96,7 +96,7 @@ def panel_sweep(
     finite = [v for pairs in told.values() for _, v in pairs if np.isfinite(v)] or [1.0]
     there = [v for pairs in told.values() for r, v in pairs if r == shared and np.isfinite(v)]
     low, high = min(finite), max(finite)
-    top = 2 * max(min(high, 1e4 * low), *there, 2 * low)
+    top = 2 * max(min(high, 1e4 * low), 2 * low, *(10 * v for v in there))
     logarithmic(axis, x=True, y=True)
     for i, (name, pairs) in enumerate(told.items()):
         shown = [(r, v if v <= top else np.nan) for r, v in sorted(pairs)]
