@@ -47,6 +47,18 @@ def test_sweep_is_refined_around_everybodys_best():
     assert all(len(tried) >= 6 for tried in told.values())
 
 
+def test_a_sweep_can_be_refined_further():
+    _, of = sweep(
+        ("a",),
+        0.1,
+        lambda pairs: [abs(math.log(r / 0.23)) for _, r in pairs],
+        lambda distance: distance,
+        refinements=3,
+    )
+    # From 0.32 a quarter decade down, an eighth up, a sixteenth does not help: within a sixteenth of a decade.
+    assert abs(math.log10(of["a"] / 0.23)) < 1 / 16
+
+
 def test_rates_are_tried_once():
     tried = []
 

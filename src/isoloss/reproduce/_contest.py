@@ -69,8 +69,9 @@ def sweep(
     evaluate: Callable[[Sequence[tuple[str, float]]], Sequence[Told]],
     score: Callable[[Told], Any],
     halves: Iterable[int] = HALF_DECADES,
+    refinements: int = 1,
 ) -> tuple[dict[str, dict[float, Told]], dict[str, float]]:
-    """Search everybody's best learning rate: half decades, further while the best is at an edge, then quarters.
+    """Search everybody's best learning rate: half decades, further while the best is at an edge, then closer.
 
     Args:
         contenders: Who.
@@ -78,6 +79,7 @@ def sweep(
         evaluate: What came of each pair of a contender and a rate.
         score: Of that; the lowest is best, and of equal ones that of the lowest rate.
         halves: The first rates, in half decades from the shared one.
+        refinements: How often to look closer around the best: a quarter decade away, an eighth, and so on.
 
     Returns:
         By contender what came of every rate tried, and its best rate.
@@ -100,7 +102,9 @@ def sweep(
         beyond += [(name, shifted(b, 1)) for name, b, _, high in edges if b == high]
         if not run(beyond):
             break
-    run([(name, shifted(b, k)) for name in contenders for b in [best(name)] for k in (-0.5, 0.5)])
+    for i in range(1, refinements + 1):
+        here = {name: best(name) for name in contenders}
+        run([(name, shifted(b, sign / 2**i)) for name, b in here.items() for sign in (-1, 1)])
     return found, {name: best(name) for name in contenders}
 
 

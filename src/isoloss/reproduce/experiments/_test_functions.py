@@ -207,7 +207,7 @@ def _study(function: str, settings: TestFunction, each: Each) -> dict[str, Any]:
         return None in told["finals"], float(np.median(_numbers(told["finals"])))
 
     # The best rate is one at which no seed diverges, if there is one.
-    found, best = sweep(CONTENDERS, published.lr, evaluate, score, range(-2, 4))
+    found, best = sweep(CONTENDERS, published.lr, evaluate, score, range(-2, 4), refinements=3)
     return {
         "reached": REACHED[function],
         "minimizer": published.problem.minimizer.tolist(),
