@@ -41,6 +41,8 @@ class Comparison:
     def __str__(self) -> str:
         if math.isinf(self.ratio):
             return f"diverged in {self.diverged} of {self.of} seeds; lower in {self.wins} of {self.of} seeds"
+        if self.ratio == 0.0:
+            return f"the other diverged; lower in {self.wins} of {self.of} seeds"
         interval = f"90 % interval {self.low:.3g} to {self.high:.3g}; " if math.isfinite(self.high) else ""
         return f"{self.ratio:.3g} times; {interval}lower in {self.wins} of {self.of} seeds"
 

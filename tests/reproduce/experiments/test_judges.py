@@ -160,6 +160,11 @@ def test_schedules_need_the_whole_order():
     c = ((1, 0.9), (2, 0.8), (4, 0.6))
     found = schedules.judge(results((0.9, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7), c))
     assert overall(found) == "reproduced"
+    assert outcomes(found, "(c) more minibatches overfit") == [True]
+    wild = results((0.9, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7), c)
+    for run in wild["contests"]["c"]["4 minibatches"]["shared"]["runs"]:
+        run |= {"final": None, "final_validation": None}
+    assert outcomes(schedules.judge(wild), "(c) more minibatches overfit") == [None]
     found = schedules.judge(results((0.4, 0.5, 0.7, 0.6), (0.5, 0.7, 0.6), tuple(reversed(c))))
     assert outcomes(found, "(a) a teleport before training is worse") == [False, False]
     assert outcomes(found, "(a) the earlier")[0] is False
