@@ -21,7 +21,7 @@ def valley(settings, contender, rate, seed, depth=1.0):
 def test_sweep_has_six_rates_and_finds_everybodys_best():
     found = contest(each, valley, ("plain", "ours"), seeds=2, rate=0.1)
     assert [p["rate"] for p in found["ours"]["sweep"]] == pytest.approx(
-        [0.032, 0.056, 0.1, 0.18, 0.32, 1.0], rel=1e-6
+        [0.032, 0.056, 0.1, 0.18, 0.32, 1.0, 3.2], rel=1e-6
     )
     assert found["ours"]["best"]["rate"] == 0.1 == found["ours"]["shared"]["rate"]
     assert found["plain"]["best"]["rate"] == 1.0
@@ -32,6 +32,17 @@ def test_sweep_goes_on_while_the_best_is_at_an_edge():
     found = contest(each, valley, ("far",), seeds=1, rate=0.1)
     rates = [p["rate"] for p in found["far"]["sweep"]]
     assert found["far"]["best"]["rate"] == pytest.approx(1e-4) and min(rates) < 1e-4
+
+
+def test_all_try_the_half_decades_that_one_tries():
+    """The gap of the one at 0.32 and 1.0 does not keep it from its best rate."""
+
+    def gapped(settings, contender, rate, seed):
+        bad = contender == "gapped" and 0.2 < rate < 2
+        return {"final": None if bad else 1 + abs(math.log10(rate / 10))}
+
+    found = contest(each, gapped, ("plain", "gapped"), seeds=1, rate=0.1)
+    assert found["plain"]["best"]["rate"] == found["gapped"]["best"]["rate"] == pytest.approx(10.0)
 
 
 def test_sweep_is_refined_around_everybodys_best():

@@ -71,7 +71,7 @@ def sweep(
     halves: Iterable[int] = HALF_DECADES,
     refinements: int = 1,
 ) -> tuple[dict[str, dict[float, Told]], dict[str, float]]:
-    """Search everybody's best learning rate: half decades, further while the best is at an edge, then closer.
+    """Search everybody's best learning rate: half decades, further while a best is at an edge, then closer.
 
     Args:
         contenders: Who.
@@ -97,10 +97,11 @@ def sweep(
 
     run((name, shifted(rate, k)) for name in contenders for k in halves)
     for _ in range(MOST_EXTENSIONS):
-        edges = [(name, best(name), min(found[name]), max(found[name])) for name in contenders]
-        beyond = [(name, shifted(b, -1)) for name, b, low, _ in edges if b == low]
-        beyond += [(name, shifted(b, 1)) for name, b, _, high in edges if b == high]
-        if not run(beyond):
+        bests = [(best(name), found[name]) for name in contenders]
+        beyond = [shifted(b, -1) for b, of in bests if b == min(of)]
+        beyond += [shifted(b, 1) for b, of in bests if b == max(of)]
+        # What one tries all try: a seed that diverges must not end the search of its contender.
+        if not run((name, r) for name in contenders for r in sorted(set(beyond))):
             break
     for i in range(1, refinements + 1):
         here = {name: best(name) for name in contenders}
