@@ -52,7 +52,9 @@ def test_what_cannot_be_had_is_told(tmp_path, monkeypatch):
     write_images(tmp_path, "mnist", (6, 6))
     monkeypatch.setattr("isoloss.reproduce._data.load", offline)
     images.cache_clear()
-    assert missing(("mnist", "fashion_mnist"), str(tmp_path)) == {"fashion_mnist": "no network"}
+    told = missing(("mnist", "fashion_mnist"), str(tmp_path))
+    assert told.keys() == {"fashion_mnist"} and told["fashion_mnist"].startswith("no network")
+    assert f"No fashion_mnist.npz lies in {tmp_path}" in told["fashion_mnist"]
 
 
 @pytest.fixture
