@@ -91,11 +91,11 @@ def _preconditioner(task: Problem, chosen: torch.optim.Optimizer) -> list[torch.
     """The diagonal A of Eq. (5.7), with the gradient of the coming step in G: the library's."""
     named = dict(task.model.named_parameters())
     gradients = torch.autograd.grad(task.loss(), list(named.values()))
-    options: dict[str, Any] = chosen.param_groups[0]
+    options = chosen.param_groups[0]
     point = Point(
         tensors=named,
         gradients=dict(zip(named, gradients, strict=True)),
-        rates=dict.fromkeys(named, options["lr"]),
+        rates={name: options["lr"] for name in named},
         state={name: chosen.state[p] for name, p in named.items()},
         options=dict.fromkeys(named, options),
     )
