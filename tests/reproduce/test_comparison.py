@@ -37,7 +37,8 @@ def test_divergence_is_infinitely_bad():
     assert compare([None, 1.0], [1.0, 1.0]).lower is False
     assert compare([1.0, 1.0], [None, 1.0]).lower is True
     assert compare([None, 1.0], [None, 1.0]).lower is False
-    assert "diverged" in str(compare([None, 1.0], [1.0, 1.0]))
+    assert str(compare([1.0, 1.0], [None, 1.0])) == "the other diverged; lower in 1 of 2 seeds"
+    assert "diverged in 1 of 2 seeds; lower in 0 of 2" in str(compare([None, 1.0], [1.0, 1.0]))
 
 
 def test_losses_of_zero_are_compared():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from isoloss.reproduce._contest import both_rates, contest, plot_contests, shifted, versus
+from isoloss.reproduce._contest import both_rates, contest, plot_contests, shifted, sweep, versus
 
 
 def each(run, cases):
@@ -21,7 +21,7 @@ def valley(settings, contender, rate, seed, depth=1.0):
 def test_sweep_has_six_rates_and_finds_everybodys_best():
     found = contest(each, valley, ("plain", "ours"), seeds=2, rate=0.1)
     assert [p["rate"] for p in found["ours"]["sweep"]] == pytest.approx(
-        [0.01, 0.032, 0.1, 0.32, 1.0, 3.2], rel=1e-6
+        [0.032, 0.056, 0.1, 0.18, 0.32, 1.0, 3.2], rel=1e-6
     )
     assert found["ours"]["best"]["rate"] == 0.1 == found["ours"]["shared"]["rate"]
     assert found["plain"]["best"]["rate"] == 1.0
@@ -32,6 +32,65 @@ def test_sweep_goes_on_while_the_best_is_at_an_edge():
     found = contest(each, valley, ("far",), seeds=1, rate=0.1)
     rates = [p["rate"] for p in found["far"]["sweep"]]
     assert found["far"]["best"]["rate"] == pytest.approx(1e-4) and min(rates) < 1e-4
+
+
+def test_all_try_the_half_decades_that_one_tries():
+    """The gap of the one at 0.32 and 1.0 does not keep it from its best rate."""
+
+    def gapped(settings, contender, rate, seed):
+        bad = contender == "gapped" and 0.2 < rate < 2
+        return {"final": None if bad else 1 + abs(math.log10(rate / 10))}
+
+    found = contest(each, gapped, ("plain", "gapped"), seeds=1, rate=0.1)
+    assert found["plain"]["best"]["rate"] == found["gapped"]["best"]["rate"] == pytest.approx(10.0)
+
+
+def test_sweep_is_refined_around_everybodys_best():
+    """The best rates lie between half decades; a quarter decade away they are found."""
+    best = {"low": 0.18, "high": 1.8}
+    told, of = sweep(
+        tuple(best),
+        0.1,
+        lambda pairs: [abs(math.log(rate / best[name])) for name, rate in pairs],
+        lambda distance: distance,
+    )
+    assert of == best
+    assert all(len(tried) >= 6 for tried in told.values())
+
+
+def test_a_sweep_can_be_refined_further():
+    _, of = sweep(
+        ("a",),
+        0.1,
+        lambda pairs: [abs(math.log(r / 0.23)) for _, r in pairs],
+        lambda distance: distance,
+        refinements=3,
+    )
+    # From 0.32 a quarter decade down, an eighth up, a sixteenth does not help: within a sixteenth of a decade.
+    assert abs(math.log10(of["a"] / 0.23)) < 1 / 16
+
+
+def test_rates_are_tried_once():
+    tried = []
+
+    def evaluate(pairs):
+        tried.extend(pairs)
+        return [0.0 for _ in pairs]
+
+    sweep(("a", "b"), 0.1, evaluate, lambda score: score)
+    assert len(set(tried)) == len(tried)
+
+
+def unstable(settings, contender, rate, seed):
+    """One seed of three diverges at every rate; the others do best at 0.1."""
+    return {"final": None if seed == 0 else 1 + math.log10(rate / 0.1) ** 2}
+
+
+def test_seeds_that_diverge_at_every_rate_do_not_choose_it():
+    """The best rate is that of the others, not the lowest there is."""
+    found = contest(each, unstable, ("a",), seeds=3, rate=0.1)
+    assert found["a"]["best"]["rate"] == 0.1
+    assert "diverged in 1 of 3 seeds" in str(versus(found, "a", "a"))
 
 
 def test_case_is_handed_on():
@@ -59,4 +118,4 @@ def test_figure_bears_runs_that_diverged():
     figure, axes = plot_contests({"valley": found}, measure="loss", label="loss", also="loss")
     figure.canvas.draw()
     assert axes.shape == (1, 4)
-    assert len(axes[0, 2].lines) == 4  # a sweep and a mark of the shared rate for each
+    assert len(axes[0, 2].lines) == 7  # for each a sweep, a ring, its crosses; and the shared rate

@@ -1,7 +1,13 @@
 """Image data: from the folder, whole or small, flattened and normalized, in batches that a seed decides."""
 
+import json
+import sys
+
+import numpy as np
+import pytest
 import torch
 
+from isoloss.reproduce import EXPERIMENTS, reproduce
 from isoloss.reproduce._data import batches, fingerprint, images, missing, where
 from reproduce.images import write_images
 
@@ -46,4 +52,64 @@ def test_what_cannot_be_had_is_told(tmp_path, monkeypatch):
     write_images(tmp_path, "mnist", (6, 6))
     monkeypatch.setattr("isoloss.reproduce._data.load", offline)
     images.cache_clear()
-    assert missing(("mnist", "fashion_mnist"), str(tmp_path)) == {"fashion_mnist": "no network"}
+    told = missing(("mnist", "fashion_mnist"), str(tmp_path))
+    assert told.keys() == {"fashion_mnist"} and told["fashion_mnist"].startswith("no network")
+    assert f"No fashion_mnist.npz lies in {tmp_path}" in told["fashion_mnist"]
+
+
+@pytest.fixture
+def fresh():
+    images.cache_clear()
+    yield
+    images.cache_clear()
+
+
+FASHION = {
+    "datasets": ("fashion_mnist",),
+    "models": 4,
+    "epochs": 1,
+    "samples": 60,
+    "held_out": 20,
+    "hidden": (6, 5),
+    "directions": 1,
+    "displacements": 1,
+    "sharpness_samples": 20,
+    "curvature_samples": 4,
+}
+
+
+def minima(folder, out):
+    changes = FASHION | {"data": str(folder)}
+    (outcome,) = reproduce([EXPERIMENTS["minima"]], out, changes=changes, jobs=1)
+    return outcome
+
+
+def test_fashion_mnist_from_a_file_in_the_layout_of_keras(fresh, tmp_path):
+    write_images(tmp_path, "fashion_mnist", (28, 28))
+    assert minima(tmp_path, tmp_path / "out").reason is None
+    told = json.loads((tmp_path / "out" / "minima" / "results.json").read_text())["results"]
+    assert told["datasets"].keys() == {"fashion_mnist"} and not told["absent"]
+    assert len(told["datasets"]["fashion_mnist"]["models"]["phi"]) == 4
+
+
+def test_fashion_mnist_is_downloaded_through_scikit_learn(fresh, tmp_path, monkeypatch):
+    asked = []
+
+    def fetch_openml(name, **options):
+        asked.append((name, options["version"], options["return_X_y"], options["as_frame"]))
+        rng = np.random.default_rng(0)
+        x = rng.integers(0, 256, (60_100, 784), dtype=np.uint8)
+        return x, rng.integers(0, 10, 60_100).astype(str).astype(object)  # OpenML's labels are texts
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
+    data = images("fashion_mnist", str(tmp_path), 50, 20)
+    assert asked == [("Fashion-MNIST", 1, True, False)]
+    assert data.x.shape == (50, 784) and data.x_validation.shape == (20, 784) and data.classes == 10
+    assert minima(tmp_path, tmp_path / "out").reason is None
+
+
+def test_download_without_scikit_learn_names_the_extra(fresh, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    outcome = minima(tmp_path, tmp_path / "out")
+    assert outcome.verdict == "not run"
+    assert "scikit-learn" in outcome.reason and "pip install 'isoloss[reproduce]'" in outcome.reason

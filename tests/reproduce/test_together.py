@@ -4,7 +4,7 @@ import torch
 from torch.testing import assert_close
 
 from isoloss.reproduce._network import Perceptron, outputs
-from isoloss.reproduce._together import cross_entropy, descend_, hot, losses, stack
+from isoloss.reproduce._together import BLOCK, cross_entropy, descend_, hot, losses, stack
 
 WIDTHS, MODELS, CLASSES = (12, 6, 5, 4), 7, 4
 
@@ -27,9 +27,9 @@ def test_stack_holds_different_initializations():
 
 
 def test_together_is_one_after_another():
-    data = batches()
-    # A last batch of another size is recorded anew.
-    data.append((data[0][0][:3], data[0][1][:3]))
+    # More than two blocks of steps; a batch of another size is recorded anew.
+    data = batches(2 * BLOCK + 3)
+    data[4] = data[-1] = (data[0][0][:3], data[0][1][:3])
     weights = stack(WIDTHS, MODELS, seed=0)
     descend_(weights, [(x, hot(y, CLASSES)) for x, y in data], cross_entropy, rate=0.1)
     for i in range(MODELS):
@@ -40,8 +40,8 @@ def test_together_is_one_after_another():
             torch.nn.functional.cross_entropy(model(x), y).backward()
             optimizer.step()
         for together, alone in zip(weights, model.weights, strict=True):
-            # Float32, 11 steps of sums of at most 12 products: 11 * 12 * eps.
-            assert_close(together[i], alone.detach(), rtol=2e-5, atol=2e-6)
+            # Float32, 23 steps of sums of at most 12 products: 23 * 12 * eps = 3e-5.
+            assert_close(together[i], alone.detach(), rtol=3e-5, atol=3e-6)
 
 
 def test_losses_are_those_of_each():

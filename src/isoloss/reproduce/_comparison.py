@@ -18,6 +18,7 @@ class Comparison:
         high: Upper end.
         wins: Seeds in which ours is lower.
         of: Seeds.
+        diverged: Seeds in which ours diverged.
     """
 
     ratio: float
@@ -25,6 +26,7 @@ class Comparison:
     high: float
     wins: int
     of: int
+    diverged: int = 0
 
     @property
     def lower(self) -> bool | None:
@@ -38,7 +40,9 @@ class Comparison:
 
     def __str__(self) -> str:
         if math.isinf(self.ratio):
-            return f"diverged; lower in {self.wins} of {self.of} seeds"
+            return f"diverged in {self.diverged} of {self.of} seeds; lower in {self.wins} of {self.of} seeds"
+        if self.ratio == 0.0:
+            return f"the other diverged; lower in {self.wins} of {self.of} seeds"
         interval = f"90 % interval {self.low:.3g} to {self.high:.3g}; " if math.isfinite(self.high) else ""
         return f"{self.ratio:.3g} times; {interval}lower in {self.wins} of {self.of} seeds"
 
@@ -58,7 +62,8 @@ def compare(ours: Sequence[float | None], theirs: Sequence[float | None]) -> Com
     a, b = ([math.inf if v is None else v for v in values] for values in (ours, theirs))
     wins, n = sum(x < y for x, y in zip(a, b, strict=True)), len(a)
     if any(map(math.isinf, a)):
-        return Comparison(math.inf, math.inf if n > 1 else 0.0, math.inf, wins, n)
+        diverged = sum(map(math.isinf, a))
+        return Comparison(math.inf, math.inf if n > 1 else 0.0, math.inf, wins, n, diverged)
     if any(map(math.isinf, b)):
         return Comparison(0.0, 0.0, 0.0 if n > 1 else math.inf, wins, n)
     logs = [_log(x) - _log(y) for x, y in zip(a, b, strict=True)]

@@ -1,16 +1,19 @@
 """Contenders at the papers' shared learning rate, and each at its own best: the papers show the first only."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from isoloss.reproduce._comparison import Comparison, compare
-from isoloss.reproduce._figure import canvas, color, curve, legend
+from isoloss.reproduce._figure import canvas, curve, frame_losses, outside, panel_sweep
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each, Run
 
 MOST_EXTENSIONS = 6
-HALF_DECADES = range(-2, 4)
+HALF_DECADES = range(-1, 3)
+"""Where a sweep begins; two quarter decades around the best are added to these four, at least."""
+
+Told = TypeVar("Told")
 
 
 def contest(
@@ -23,7 +26,7 @@ def contest(
     measure: str = "final",
     **case: Any,
 ) -> dict[str, Any]:
-    """Run every contender at half decades around the shared rate, further while the best is at an edge.
+    """Run every contender at the shared rate and search its best one; see `sweep`.
 
     Args:
         each: Runs the cases.
@@ -31,50 +34,84 @@ def contest(
         contenders: Who.
         seeds: Repetitions, the same for all.
         rate: The learning rate at which the paper compares.
-        measure: What chooses the best rate: the lowest mean of its logarithm over the seeds.
+        measure: What chooses the best rate: of those at which the fewest seeds diverge, that of the lowest mean of its
+            logarithm over the others.
         case: Given to every run.
 
     Returns:
         By contender: `sweep` (rates with their finals), `shared` and `best` (a rate and its runs, one per seed).
     """
-    wanted = {name: {shifted(rate, k) for k in HALF_DECADES} for name in contenders}
-    found: dict[str, dict[float, list[Run]]] = {name: {} for name in contenders}
-    for _ in range(MOST_EXTENSIONS + 1):
-        new = [(name, r) for name in contenders for r in sorted(wanted[name]) if r not in found[name]]
-        cases = [{"contender": name, "rate": r, "seed": s} | case for name, r in new for s in range(seeds)]
+
+    def evaluate(pairs: Sequence[tuple[str, float]]) -> list[list[Run]]:
+        cases = [{"contender": name, "rate": r, "seed": s} | case for name, r in pairs for s in range(seeds)]
         runs = each(run, cases)
-        for i, (name, r) in enumerate(new):
-            found[name][r] = runs[i * seeds : (i + 1) * seeds]
-        if not new:
-            break
-        for name in contenders:
-            best = _best(found[name], measure)
-            wanted[name] |= {shifted(best, -1)} if best == min(found[name]) else set()
-            wanted[name] |= {shifted(best, 1)} if best == max(found[name]) else set()
-    return {name: _told(found[name], rate, measure) for name in contenders}
+        return [runs[i * seeds : (i + 1) * seeds] for i in range(len(pairs))]
 
+    def score(runs: list[Run]) -> tuple[int, float]:
+        finals = [run[measure] for run in runs]
+        known = [math.log(max(v, 1e-300)) for v in finals if v is not None]
+        return len(finals) - len(known), math.fsum(known) / len(known) if known else math.inf
 
-def shifted(rate: float, halves: int) -> float:
-    """The rate so many half decades away, to two digits."""
-    return float(f"{rate * 10 ** (halves / 2):.1e}") if halves else rate
-
-
-def _told(found: Mapping[float, list[Run]], rate: float, measure: str) -> dict[str, Any]:
-    best = _best(found, measure)
+    found, best = sweep(contenders, rate, evaluate, score)
     return {
-        "sweep": [{"rate": r, "finals": [run[measure] for run in found[r]]} for r in sorted(found)],
-        "shared": {"rate": rate, "runs": found[rate]},
-        "best": {"rate": best, "runs": found[best]},
+        name: {
+            "sweep": [{"rate": r, "finals": [run[measure] for run in of[r]]} for r in sorted(of)],
+            "shared": {"rate": rate, "runs": of[rate]},
+            "best": {"rate": best[name], "runs": of[best[name]]},
+        }
+        for name, of in found.items()
     }
 
 
-def _best(found: Mapping[float, list[Run]], measure: str) -> float:
-    def score(rate: float) -> tuple[float, float]:
-        finals = [run[measure] for run in found[rate]]
-        logs = [math.inf if v is None else math.log(max(v, 1e-300)) for v in finals]
-        return math.fsum(logs) / len(logs) if math.inf not in logs else math.inf, rate
+def sweep(
+    contenders: Sequence[str],
+    rate: float,
+    evaluate: Callable[[Sequence[tuple[str, float]]], Sequence[Told]],
+    score: Callable[[Told], Any],
+    halves: Iterable[int] = HALF_DECADES,
+    refinements: int = 1,
+) -> tuple[dict[str, dict[float, Told]], dict[str, float]]:
+    """Search everybody's best learning rate: half decades, further while a best is at an edge, then closer.
 
-    return min(found, key=score)
+    Args:
+        contenders: Who.
+        rate: The shared rate, around which the search begins.
+        evaluate: What came of each pair of a contender and a rate.
+        score: Of that; the lowest is best, and of equal ones that of the lowest rate.
+        halves: The first rates, in half decades from the shared one.
+        refinements: How often to look closer around the best: a quarter decade away, an eighth, and so on.
+
+    Returns:
+        By contender what came of every rate tried, and its best rate.
+    """
+    found: dict[str, dict[float, Told]] = {name: {} for name in contenders}
+
+    def run(wanted: Iterable[tuple[str, float]]) -> bool:
+        new = [(name, r) for name, r in wanted if r not in found[name]]
+        for (name, r), told in zip(new, evaluate(new) if new else (), strict=True):
+            found[name][r] = told
+        return bool(new)
+
+    def best(name: str) -> float:
+        return min(found[name], key=lambda r: (score(found[name][r]), r))
+
+    run((name, shifted(rate, k)) for name in contenders for k in halves)
+    for _ in range(MOST_EXTENSIONS):
+        bests = [(best(name), found[name]) for name in contenders]
+        beyond = [shifted(b, -1) for b, of in bests if b == min(of)]
+        beyond += [shifted(b, 1) for b, of in bests if b == max(of)]
+        # What one tries all try: a seed that diverges must not end the search of its contender.
+        if not run((name, r) for name in contenders for r in sorted(set(beyond))):
+            break
+    for i in range(1, refinements + 1):
+        here = {name: best(name) for name in contenders}
+        run([(name, shifted(b, sign / 2**i)) for name, b in here.items() for sign in (-1, 1)])
+    return found, {name: best(name) for name in contenders}
+
+
+def shifted(rate: float, halves: float) -> float:
+    """The rate so many half decades away, to two digits."""
+    return float(f"{rate * 10 ** (halves / 2):.1e}") if halves else rate
 
 
 def versus(
@@ -144,37 +181,23 @@ def plot_contests(
     """
     figure, axes = canvas(len(contests), 3 if also is None else 4)
     for row, (title, entries) in zip(axes, contests.items(), strict=True):
-        panels = [(row[0], "shared", "shared rate", measure), (row[1], "best", "own best rate", measure)]
-        panels += [(row[3], "shared", "shared rate", also)] if also else []
+        rate = next(iter(entries.values()))["shared"]["rate"]
+        panels = [(row[0], "shared", f"rate {rate:g}, as in the paper", measure)]
+        panels += [(row[1], "best", "each at its best rate", measure)]
+        panels += [(row[3], "shared", f"rate {rate:g}, as in the paper", also)] if also else []
         for axis, at, said, drawn in panels:
             for i, (name, entry) in enumerate(entries.items()):
                 runs = entry[at]["runs"]
                 x = max((run[along] for run in runs), key=len)
-                curve(axis, x, [run[drawn] for run in runs], f"{name} ({entry[at]['rate']:g})", i)
+                curve(axis, x, [run[drawn] for run in runs], name, i)
+            frame_losses(axis, [run[drawn] for entry in entries.values() for run in entry[at]["runs"]])
             shown = label if drawn == measure else f"{drawn} loss"
-            values = [[v for v in run[drawn] if v] for entry in entries.values() for run in entry[at]["runs"]]
-            values = [of for of in values if of] or [[1.0]]
-            axis.set_yscale("log")
-            # Up to a little above where all began: what diverged may leave the picture.
-            axis.set_ylim(min(map(min, values)) / 1.3, 2 * max(of[0] for of in values))
             axis.set(xlabel=along.rstrip("s"), ylabel=shown, title=f"{title}: {said}")
-            legend(axis)
-        for i, (name, entry) in enumerate(entries.items()):
-            rates, finals = [p["rate"] for p in entry["sweep"]], [_mean(p["finals"]) for p in entry["sweep"]]
-            row[2].plot(rates, finals, "o-", markersize=3, linewidth=1.2, color=color(i), label=name)
-            row[2].axvline(entry["shared"]["rate"], color="#999999", linewidth=0.7, linestyle=":")
-        row[2].set(
-            xscale="log",
-            yscale="log",
-            xlabel="learning rate",
-            ylabel="final training loss",
-            title=f"{title}: sweep",
-        )
-        ends = [_mean(p["finals"]) for entry in entries.values() for p in entry["sweep"]]
-        least = min((e for e in ends if e == e), default=1.0)
-        row[2].set_ylim(
-            least / 2, max(min(max((e for e in ends if e == e), default=1.0), 1e4 * least) * 2, least * 4)
-        )
+        told = {n: [(p["rate"], _mean(p["finals"])) for p in e["sweep"]] for n, e in entries.items()}
+        panel_sweep(row[2], told, rate, {name: entry["best"]["rate"] for name, entry in entries.items()})
+        row[2].set(ylabel="final training loss", title=f"{title}: sweep of the learning rate")
+        labels = {name: f"{name} (best {entry['best']['rate']:g})" for name, entry in entries.items()}
+        outside(row[-1], row[0], labels)
     return figure, axes
 
 

@@ -51,7 +51,12 @@ def images(name: str, folder: str, samples: int, held_out: int) -> Data:
     """
     try:
         data = load(where(name, folder), max(samples, held_out))
-    except (OSError, ImportError) as error:
+    except ImportError as error:
+        raise ImportError(
+            f"reproduce: {name} is downloaded through scikit-learn, which is absent: pip install "
+            f"'isoloss[reproduce]'. No {name}.npz lies in {folder}, seen from {Path.cwd()}."
+        ) from error
+    except OSError as error:
         raise type(error)(f"{error} No {name}.npz lies in {folder}, seen from {Path.cwd()}.") from error
     flat = [t.flatten(1) for t in (data.x[:samples], data.x_validation[:held_out])]
     y, y_validation = data.y[:samples], data.y_validation[:held_out]

@@ -114,6 +114,21 @@ def test_optimizers_ask_what_the_reset_alone_does():
     ) == [None, None]
 
 
+def test_optimizers_count_the_seeds_that_diverge():
+    names = ("momentum", "AdaGrad", "RMSProp", "Adam")
+    contests = {n: contest(entry(1.0), entry(0.8)) | {n: entry(1.0)} for n in names}
+    found = optimizers.judge({"contests": contests, "shortened": 1.0})
+    assert [f.holds for f in found if "training bears" in f.statement] == [True] * 4
+    runs = contests["Adam"]["published"]["shared"]["runs"]
+    runs[0]["jumps"] = [runs[0]["jumps"][0] | {"after": {"training": 3.0}, "objective_after": 1e6}]
+    runs[1] |= {"jumps": [runs[1]["jumps"][0] | {"objective_after": None}], "final": None}
+    told = optimizers.judge({"contests": contests, "shortened": 1.0})
+    (adam,) = [f for f in told if f.statement.startswith("Adam: training bears")]
+    assert adam.holds is False
+    assert "diverges in 1 of 3 seeds" in adam.evidence and "at worst 1.5 times" in adam.evidence
+    assert "1e+06, 2, not finite times" in adam.evidence
+
+
 def test_strategies_compare_all_three_and_both_norms():
     momentum = {"momentum": entry(1.0), "random": entry(1.0), "reset only": entry(1.0)}
     momentum |= {n: entry(0.5) for n in ("transport", "keep", "reset")}
@@ -146,6 +161,11 @@ def test_schedules_need_the_whole_order():
     c = ((1, 0.9), (2, 0.8), (4, 0.6))
     found = schedules.judge(results((0.9, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7), c))
     assert overall(found) == "reproduced"
+    assert outcomes(found, "(c) more minibatches overfit") == [True]
+    wild = results((0.9, 0.5, 0.6, 0.7), (0.5, 0.6, 0.7), c)
+    for run in wild["contests"]["c"]["4 minibatches"]["shared"]["runs"]:
+        run |= {"final": None, "final_validation": None}
+    assert outcomes(schedules.judge(wild), "(c) more minibatches overfit") == [None]
     found = schedules.judge(results((0.4, 0.5, 0.7, 0.6), (0.5, 0.7, 0.6), tuple(reversed(c))))
     assert outcomes(found, "(a) a teleport before training is worse") == [False, False]
     assert outcomes(found, "(a) the earlier")[0] is False

@@ -10,12 +10,11 @@ import torch
 
 from isoloss.reproduce._ascent import ascend, gradient_norm
 from isoloss.reproduce._experiment import Settings, experiment
-from isoloss.reproduce._figure import canvas, color, legend
+from isoloss.reproduce._figure import canvas, legend, logarithmic, shade
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 from isoloss.reproduce._training import put_
-from isoloss.reproduce.experiments._regression import LONGEST
-from isoloss.reproduce.experiments._shared_regression import ACTIONS, optimizer, problem, squares
+from isoloss.reproduce.experiments._shared_regression import ACTIONS, LONGEST, optimizer, problem, squares
 
 AS_LOW = 1.1
 """Of the loss at which the shared rate converges, what a tuned rate may stop at."""
@@ -110,31 +109,54 @@ def plot(results: dict[str, Any]):
     """Speedup against the rate, a line per number of steps; and against the number of steps, a line per rate."""
     optimizers = results["optimizers"]
     variants = list(next(iter(optimizers.values()))["cells"])
-    figure, axes = canvas(len(optimizers), 2 * len(variants))
+    figure, axes = canvas(len(optimizers), 2 * len(variants), width=3.8)
+    words = {"teleport": "rate of the ascent", "steps": "steps of the ascent"}
     for row, (name, told) in zip(axes, optimizers.items(), strict=True):
+        speedups = [c["speedup"] for of in told["cells"].values() for c in of if c["speedup"]]
+        tuned = told["tuned"]["speedup"] or 1.0
+        low, high = min([1.0, *speedups]) / 1.3, max([tuned, 1.0, *speedups]) * 1.3
         for j, variant in enumerate(variants):
-            cells = told["cells"][variant]
-            for k, (along, lines) in enumerate((("teleport", "steps"), ("steps", "teleport"))):
-                axis = row[2 * j + k]
-                for i, value in enumerate(sorted({c[lines] for c in cells})):
-                    chosen = [c for c in cells if c[lines] == value and c["speedup"]]
-                    points = sorted((c[along], c["speedup"]) for c in chosen)
-                    x, y = [p[0] for p in points], [p[1] for p in points]
-                    axis.plot(x, y, "o-", markersize=3, color=color(i), label=f"{value:g}")
-                axis.axhline(1.0, color="#555555", linewidth=0.8, linestyle="--")
-                axis.axhline(told["tuned"]["speedup"], color="#555555", linewidth=0.8, linestyle=":")
-                label = {"teleport": "rate of the ascent", "steps": "steps of the ascent"}
-                tried = [c[along] for c in cells]
-                axis.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
-                axis.set(
-                    xscale="log",
-                    yscale="log",
-                    xlabel=label[along],
-                    ylabel="speedup",
-                    title=f"{name}, {variant}",
+            pair = row[2 * j : 2 * j + 2]
+            for axis, (along, lines) in zip(
+                pair, (("teleport", "steps"), ("steps", "teleport")), strict=True
+            ):
+                _panel_speedups(axis, told["cells"][variant], along, lines)
+                axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
+                axis.axhline(tuned, color="#777777", linewidth=0.8, linestyle=":")
+                axis.set_ylim(low, high)
+                axis.set(xlabel=words[along], ylabel="speedup", title=f"{name}, {variant} teleport")
+                axis.annotate(
+                    f"no teleport, rate {told['tuned']['rate']:.2g}",
+                    (0.02, tuned),
+                    (0, -9),
+                    xycoords=axis.get_yaxis_transform(),
+                    textcoords="offset points",
+                    fontsize=7,
                 )
-                legend(axis, title=label[lines], title_fontsize=7)
+    for k, lines in ((0, "steps"), (1, "teleport")):
+        legend(
+            axes[0, k],
+            title=words[lines],
+            title_fontsize=7,
+            ncols=3,
+            bbox_to_anchor=(1, 0.9),
+            loc="upper right",
+        )
     return figure
+
+
+def _panel_speedups(axis, cells: list[dict[str, Any]], along: str, lines: str) -> None:
+    """A line for every value of `lines`, from dark to light; combinations that do not converge are left out."""
+    values, tried = (sorted({c[key] for c in cells}) for key in (lines, along))
+    for i, value in enumerate(values):
+        points = sorted((c[along], c["speedup"]) for c in cells if c[lines] == value and c["speedup"])
+        x, y = [p[0] for p in points], [p[1] for p in points]
+        axis.plot(x, y, "o-", markersize=3, linewidth=1.2, color=shade(i, len(values)), label=f"{value:g}")
+    axis.set_xscale("log")
+    logarithmic(axis, y=True)
+    axis.set_xticks(tried, [f"{v:g}" for v in tried])
+    axis.set_xticks([], minor=True)
+    axis.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
 
 
 @experiment(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isoloss.reproduce._experiment import Settings, experiment
-from isoloss.reproduce._figure import canvas, color, legend
+from isoloss.reproduce._figure import canvas, color, legend, logarithmic
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 
@@ -98,10 +98,12 @@ def plot(results: dict[str, Any]):
     figure, axes = canvas(1, len(results["curves"]))
     for axis, (name, of) in zip(axes[0], results["curves"].items(), strict=True):
         for i, (shift, d) in enumerate(of.items()):
-            axis.plot(d["curvature"], d["distance"], color=color(i), label=f"shift {shift}")
-        axis.axhline(STRAIGHT, color="#999999", linewidth=0.8, linestyle=":")
-        axis.set(xscale="log", xlabel="curvature", ylabel="expected distance / shift", title=name)
-        legend(axis)
+            axis.plot(d["curvature"], d["distance"], color=color(i), label=shift)
+        axis.axhline(STRAIGHT, color="#777777", linewidth=0.8, linestyle=":")
+        axis.annotate("straight line: 2/π", (0.012, STRAIGHT), (0, 3), textcoords="offset points", fontsize=8)
+        logarithmic(axis, x=True)
+        axis.set(xlabel="curvature", ylabel="expected distance / shift", title=name)
+        legend(axis, title="shift", title_fontsize=8, loc="upper left")
     return figure
 
 

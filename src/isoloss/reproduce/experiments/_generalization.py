@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from isoloss.reproduce._ascent import Objective
 from isoloss.reproduce._comparison import Comparison, compare
 from isoloss.reproduce._experiment import Settings, experiment
-from isoloss.reproduce._figure import canvas, curve, legend
+from isoloss.reproduce._figure import canvas, curve, legend, outside
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._minima import curvature, directions, sharpness
 from isoloss.reproduce._network import Weights
@@ -201,32 +201,34 @@ def _finding_jump(runs: list[dict[str, Any]], said: str, aim: str) -> Finding:
 
 
 def plot(results: dict[str, Any]):
-    """Validation losses, solid, by what was changed."""
+    """Losses against those without a teleport, seed by seed: the changes are smaller than the spread of the seeds."""
     optimizers = results["optimizers"]
-    figure, axes = canvas(len(optimizers), 3)
     forms = ("published", "difference", "strong")
-    groups = {
-        "sharpness": ("none", *(f"{aim}, {form}" for form in forms for aim in ("flatter", "sharper"))),
-        "curvature": ("none", *(f"{aim}, {form}" for form in forms for aim in ("curvier", "straighter"))),
-        "controls": ("none", "random", "reset only"),
-    }
+    figure, axes = canvas(len(optimizers), len(forms) + 1, height=3.0)
     for row, (name, entries) in zip(axes, optimizers.items(), strict=True):
-        for axis, (title, shown) in zip(row, groups.items(), strict=True):
-            for i, contender in enumerate(shown):
-                runs = entries[contender]
-                curve(axis, runs[0]["epochs"], [r["validation"] for r in runs], contender, i)
-                curve(
-                    axis,
-                    runs[0]["epochs"],
-                    [r["training"] for r in runs],
-                    "_training",
-                    i,
-                    linestyle="--",
-                    linewidth=0.8,
-                )
-            axis.set(xlabel="epoch", ylabel="loss (dashed: training)", title=f"{name}: {title}")
-            legend(axis)
+        plain = entries["none"]
+        for i, measure in enumerate(("validation", "training")):
+            curve(row[0], plain[0]["epochs"], [r[measure] for r in plain], measure, 7 + i)
+        legend(row[0])
+        row[0].set(xlabel="epoch", ylabel="loss", title=f"{name}: no teleport")
+        for axis, form in zip(row[1:], forms, strict=True):
+            shown = {aim: entries[f"{aim}, {form}"] for aim in AIMS}
+            shown |= {control: entries[control] for control in ("random", "reset only")}
+            for i, (aim, runs) in enumerate(shown.items()):
+                ratios = [_panel_ratios(ours, of) for ours, of in zip(runs, plain, strict=True)]
+                curve(axis, plain[0]["epochs"], ratios, aim, i)
+            axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle="--")
+            axis.set(xlabel="epoch", ylabel="validation loss / without", title=f"{name}: {form}")
+            # What explodes leaves the picture.
+            low, high = axis.get_ylim()
+            axis.set_ylim(max(min(low, 0.98), 0.8), min(max(high, 1.02), 1.2))
+        outside(row[-1], row[1])
     return figure
+
+
+def _panel_ratios(ours: dict[str, Any], plain: dict[str, Any]) -> list[float | None]:
+    pairs = zip(ours["validation"], plain["validation"], strict=False)
+    return [None if a is None or b is None else a / b for a, b in pairs]
 
 
 @experiment(

@@ -143,6 +143,9 @@ def plot(results: dict[str, Any]):
         for i, (axis, (key, label)) in enumerate(zip(row, MEASURES.items(), strict=True)):
             axis.plot(told["models"][key], told["models"]["validation"], ".", markersize=4, color=color(i))
             axis.set(xlabel=label, title=f"{name}: r = {told['correlations'][key]['r']:.2f}")
+            axis.locator_params(axis="x", nbins=4)
+            axis.ticklabel_format(axis="x", style="sci", scilimits=(-3, 4))
+            axis.xaxis.get_offset_text().set_fontsize(8)
         row[0].set_ylabel("validation loss")
     return figure
 

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from isoloss.reproduce._comparison import compare
 from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
+from isoloss.reproduce._figure import curve, frame_losses
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 from isoloss.reproduce._training import train
@@ -74,8 +75,9 @@ def classify(
     )
     at = s.adagrad_teleport_at if adagrad else s.teleport_at
     history = train(job.model, chosen, cross_entropy, job.epoch, s.epochs, watch=job.watch, moves={at: moves})
-    early = history["validation"][: EARLY + 1][-1]
-    return history | finals(history) | {"early_validation": early}
+    told = finals(history)
+    early = None if told["final"] is None else history["validation"][: EARLY + 1][-1]
+    return history | told | {"early_validation": early}
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
@@ -92,6 +94,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             measure=measure,
             what="test loss",
         )
+        findings.append(_finding_stable(entries, name))
         findings.append(_finding_cost(entries, name, results["shortened"]))
         for ours in TELEPORTED[1:]:
             for at in ("shared", "best"):
@@ -118,6 +121,29 @@ def judge(results: dict[str, Any]) -> list[Finding]:
     return findings
 
 
+def _finding_stable(entries: dict[str, Any], name: str) -> Finding:
+    """In how many seeds does training bear the published ascent, which has no bound, at the paper's rate?"""
+    runs = entries["published"]["shared"]["runs"]
+    losses = [j["after"]["training"] for run in runs for j in run["jumps"]]
+    start = runs[0]["jumps"][0]["before"]["training"]
+    worst = "not finite" if None in losses else f"at worst {max(losses) / start:.3g} times that before"
+    gains = [_finding_gain(run["jumps"]) for run in runs]
+    known = [f"{g:.3g}" for g in gains if g is not None] + ["not finite"] * gains.count(None)
+    diverged = sum(run["final"] is None for run in runs)
+    return Finding(
+        f"{name}: training bears the published teleports, at the paper's rate, in every seed",
+        not diverged,
+        f"it diverges in {diverged} of {len(runs)} seeds; the training loss after a teleport is {worst}, the squared "
+        f"gradient norm after all of them, on their batches, {', '.join(known)} times",
+        "control",
+    )
+
+
+def _finding_gain(jumps: list[dict[str, Any]]) -> float | None:
+    after = jumps[-1]["objective_after"]
+    return None if after is None else after / jumps[0]["objective_before"]
+
+
 def _finding_cost(entries: dict[str, Any], name: str, shortened: float) -> Finding:
     """Against an epoch of the paper's length: a reduced one is shorter by that factor."""
     runs = [run for run in entries["published"]["shared"]["runs"] if len(run["seconds"]) > 1]
@@ -139,15 +165,20 @@ def plot(results: dict[str, Any]):
     """Test losses by epoch (5.10), sweeps, and by time (5.11)."""
     contests = results["contests"]
     figure, axes = plot_contests(contests, measure="validation", label="test loss", also="validation")
-    from isoloss.reproduce._figure import curve
-
     for row, (name, entries) in zip(axes, contests.items(), strict=True):
-        row[3].clear()
+        axis = row[3]
+        for artist in (*axis.lines, *axis.collections):
+            artist.remove()
         for i, (contender, entry) in enumerate(entries.items()):
             runs = entry["shared"]["runs"]
             seconds = [sum(t) / len(t) for t in zip(*(run["seconds"] for run in runs), strict=False)]
-            curve(row[3], seconds, [run["validation"] for run in runs], contender, i)
-        row[3].set(yscale="log", xlabel="seconds", ylabel="test loss", title=f"{name}: shared rate")
+            curve(axis, seconds, [run["validation"] for run in runs], contender, i)
+        axis.relim()
+        axis.autoscale(axis="x")
+        frame_losses(
+            axis, [run["validation"] for entry in entries.values() for run in entry["shared"]["runs"]]
+        )
+        axis.set(xlabel="seconds of training and teleports", ylabel="test loss", title=f"{name}: by time")
     return figure
 
 

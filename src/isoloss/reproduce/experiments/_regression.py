@@ -7,18 +7,23 @@ from typing import Any
 import torch
 
 from isoloss.dependent import teleport_
-from isoloss.reproduce._actions import like
-from isoloss.reproduce._ascent import ascend, gradient_norm
+from isoloss.reproduce._ascent import gradient_norm
 from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._network import symmetries
 from isoloss.reproduce._runs import Each
-from isoloss.reproduce._training import Move, put_, reset_, train
-from isoloss.reproduce.experiments._shared_regression import ACTIONS, Problem, optimizer, problem, squares
-
-LONGEST = 0.3
-"""Of a step of the exact variant; at the published rates its unbounded steps reach norms of 16."""
+from isoloss.reproduce._training import reset_
+from isoloss.reproduce.experiments._shared_regression import (
+    ACTIONS,
+    LONGEST,
+    Problem,
+    descend,
+    optimizer,
+    problem,
+    raise_,
+    squares,
+)
 
 RADIUS = 0.1
 """Of the library's teleport."""
@@ -43,67 +48,45 @@ CONTENDERS = {
 }
 
 
-def descend(
-    settings: Regression, optimizer_name: str, contender: str, rate: float, seed: int
-) -> dict[str, Any]:
+def run(settings: Regression, optimizer_name: str, contender: str, rate: float, seed: int) -> dict[str, Any]:
     """One run."""
     task = problem(seed)
     chosen = optimizer(optimizer_name, task, rate)
-    move = _move(settings, optimizer_name, contender, task, chosen, seed)
     objective = gradient_norm(squares, task.x, task.y)
+
+    def move() -> dict[str, float]:
+        return _teleport(settings, optimizer_name, contender, task, chosen, seed)
 
     def watch() -> dict[str, float]:
         return {"loss": task.loss().item(), "gradient": objective(task.weights).item()}
 
-    history = train(
-        task.model,
-        chosen,
-        squares,
-        lambda _: [(task.x, task.y)],
-        settings.epochs,
-        watch=watch,
-        moves={} if move is None else {settings.teleport_at: [move]},
-    )
-    return history | {"final": ended(history)}
+    moving = None if contender == optimizer_name else move
+    return descend(task, chosen, settings.epochs, moving, settings.teleport_at, watch)
 
 
-def ended(history: dict[str, Any]) -> float | None:
-    """The final loss; None if training diverged, also if that ended at a large but finite loss."""
-    final, start = history["loss"][-1], history["loss"][0]
-    return None if history["diverged"] or not final < 10 * start else final
-
-
-def _move(
+def _teleport(
     settings: Regression, name: str, contender: str, task: Problem, chosen: torch.optim.Optimizer, seed: int
-) -> Move | None:
-    if contender == name:
-        return None
+) -> dict[str, float]:
     steps, rate = settings.gd_teleport if name == "GD" else settings.adagrad_teleport
-
-    def move() -> dict[str, float]:
-        if contender == "reset only":
-            reset_(chosen)
+    size = 0.0
+    if contender == "isoloss":
+        if not task.loss().isfinite():  # training has diverged
             return {}
-        if contender == "isoloss":
-            if not task.loss().isfinite():  # training has diverged
-                return {}
-            moved = teleport_(symmetries(task.model), task.loss, steps=steps, radius=RADIUS)
-            if name == "AdaGrad":
-                reset_(chosen)
-            return {"size": moved.size or 0.0}
-        action = ACTIONS.get(contender, ACTIONS["exact"])
-        longest = torch.inf if contender == "published" else LONGEST
+        size = teleport_(symmetries(task.model), task.loss, steps=steps, radius=RADIUS).size or 0.0
+    elif contender != "reset only":
         objective = gradient_norm(squares, task.x, task.y)
-        found = ascend(action, task.weights, task.x, objective, steps=steps, rate=rate, longest=longest)
-        moved = found.weights
-        if contender == "random":
-            moved = action(task.weights, like(found.total, torch.Generator().manual_seed(seed)), task.x)
-        put_(task.model, moved)
-        if name == "AdaGrad":
-            reset_(chosen)
-        return {"size": found.size}
-
-    return move
+        size = raise_(
+            task,
+            ACTIONS.get(contender, ACTIONS["exact"]),
+            objective,
+            steps,
+            rate,
+            longest=torch.inf if contender == "published" else LONGEST,
+            random=seed if contender == "random" else None,
+        ).size
+    if name == "AdaGrad":
+        reset_(chosen)
+    return {"size": size}
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
@@ -178,9 +161,7 @@ def regression(settings: Regression, each: Each) -> dict[str, Any]:
     rates = {"GD": settings.gd_rate, "AdaGrad": settings.adagrad_rate}
     return {
         "contests": {
-            name: contest(
-                each, descend, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name
-            )
+            name: contest(each, run, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name)
             for name, rate in rates.items()
         }
     }

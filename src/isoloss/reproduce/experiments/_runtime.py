@@ -11,7 +11,7 @@ from isoloss.dependent import teleport_
 from isoloss.reproduce._actions import First
 from isoloss.reproduce._ascent import ascend, gradient_norm
 from isoloss.reproduce._experiment import Settings, experiment
-from isoloss.reproduce._figure import canvas, color, legend
+from isoloss.reproduce._figure import canvas, color, legend, logarithmic
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._network import Perceptron, symmetries
 from isoloss.reproduce._runs import Each
@@ -136,11 +136,19 @@ def plot(results: dict[str, Any]):
         for i, name in enumerate(CONTENDERS):
             points = results["times"][name][along]
             fitted = results["fits"][name][along]["exponent"]
-            label = f"{name} (exponent {fitted:.2f})"
+            label = f"{name}: exponent {fitted:.2f}"
             axis.plot(points["x"], points["seconds"], "o-", markersize=3, color=color(i), label=label)
-        axis.set(xlabel=along, ylabel="seconds", yscale="log")
-        legend(axis)
-    axes[0, 0].set(xscale="log")
+        logarithmic(axis, y=True)
+        # Room for the legend.
+        axis.set_ylim(top=8 * axis.get_ylim()[1])
+        legend(axis, ncols=2, loc="upper left")
+        axis.set_ylabel("seconds")
+    wide, deep = axes[0]
+    wide.set(xscale="log", xlabel="dimension of the matrices", title=f"three layers; fitted from {LARGE} on")
+    deep.set(xlabel="layers", title="fitted against the pairs of layers")
+    sizes = results["times"]["descent"]["dimension"]["x"]
+    wide.set_xticks(sizes, [f"{v}" for v in sizes])
+    wide.set_xticks([], minor=True)
     return figure
 
 

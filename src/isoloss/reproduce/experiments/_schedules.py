@@ -44,7 +44,7 @@ def plans(settings: Schedules) -> dict[str, dict[str, dict[int, int]]]:
     return {
         "a": {f"epoch {e}": {e: s.minibatches} for e in s.once_at},
         "b": {f"every {i}" if i else "all at once": _spread(i, s.minibatches) for i in s.intervals},
-        "c": {f"{n} minibatches": {1: n} for n in s.numbers},
+        "c": {f"{n} minibatch{'es' if n > 1 else ''}": {1: n} for n in s.numbers},
     }
 
 
@@ -116,16 +116,19 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             )
         )
     more, fewer = (n for n in (list(c)[-1], list(c)[1]))
-    gap = compare(_gaps(c, more), _gaps(c, fewer))
-    findings.append(
-        Finding("(c) more minibatches overfit more", gap.higher, f"validation over training loss: {gap}")
-    )
+    findings.append(_finding_gaps(c, more, fewer))
     return findings
 
 
-def _gaps(entries: Mapping[str, Any], name: str) -> list[float | None]:
-    runs = entries[name]["shared"]["runs"]
-    return [None if r["final"] is None else r["final_validation"] / r["final"] for r in runs]
+def _finding_gaps(entries: Mapping[str, Any], more: str, fewer: str) -> Finding:
+    """By the ratio of the validation to the training loss; to diverge is not to overfit."""
+    runs = zip(*(entries[name]["shared"]["runs"] for name in (more, fewer)), strict=True)
+    pairs = [(a, b) for a, b in runs if a["final"] is not None and b["final"] is not None]
+    said = "(c) more minibatches overfit more"
+    if not pairs:
+        return Finding(said, None, f"no seed in which neither {more} nor {fewer} diverged")
+    gap = compare(*([r["final_validation"] / r["final"] for r in of] for of in zip(*pairs, strict=True)))
+    return Finding(said, gap.higher, f"validation over training loss, {more} against {fewer}: {gap}")
 
 
 def _finals(entries: Mapping[str, Any], at: str) -> str:

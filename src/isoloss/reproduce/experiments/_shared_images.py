@@ -98,9 +98,9 @@ def task(
 OPTIMIZERS = {
     "SGD": torch.optim.SGD,
     "momentum": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-    "AdaGrad": torch.optim.Adagrad,
+    "AdaGrad": lambda parameters, lr: torch.optim.Adagrad(parameters, lr=lr, fused=True),
     "RMSProp": torch.optim.RMSprop,
-    "Adam": torch.optim.Adam,
+    "Adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=True),
 }
 
 

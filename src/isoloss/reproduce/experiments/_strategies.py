@@ -5,15 +5,23 @@ from typing import Any
 
 import torch
 
-from isoloss.reproduce._actions import like
-from isoloss.reproduce._ascent import ascend, follow, gradient_norm
+from isoloss.reproduce._ascent import follow, gradient_norm
 from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
-from isoloss.reproduce._training import put_, reset_, train
-from isoloss.reproduce.experiments._regression import LONGEST, ended
-from isoloss.reproduce.experiments._shared_regression import ACTIONS, Problem, optimizer, problem, squares
+from isoloss.reproduce._training import reset_
+from isoloss.reproduce.experiments._shared_regression import (
+    ACTIONS,
+    Problem,
+    descend,
+    optimizer,
+    problem,
+    raise_,
+    squares,
+)
+from isoloss.teleport import Point
+from isoloss.teleport.objectives._preconditioner import preconditioner
 
 CONTENDERS = {
     "momentum": ("momentum", "transport", "keep", "reset", "random", "reset only"),
@@ -36,9 +44,7 @@ class Strategies(Settings):
     mahalanobis_teleport: float = 7.5e-3
 
 
-def descend(
-    settings: Strategies, optimizer_name: str, contender: str, rate: float, seed: int
-) -> dict[str, Any]:
+def run(settings: Strategies, optimizer_name: str, contender: str, rate: float, seed: int) -> dict[str, Any]:
     """One run."""
     task = problem(seed)
     chosen = optimizer(optimizer_name, task, rate)
@@ -46,16 +52,11 @@ def descend(
     def move() -> dict[str, float]:
         return _teleport(settings, contender, task, chosen, seed)
 
-    history = train(
-        task.model,
-        chosen,
-        squares,
-        lambda _: [(task.x, task.y)],
-        settings.epochs,
-        watch=lambda: {"loss": task.loss().item()},
-        moves={} if contender == optimizer_name else {settings.teleport_at: [move]},
-    )
-    return history | {"final": ended(history)}
+    def watch() -> dict[str, float]:
+        return {"loss": task.loss().item()}
+
+    moving = None if contender == optimizer_name else move
+    return descend(task, chosen, settings.epochs, moving, settings.teleport_at, watch)
 
 
 def _teleport(
@@ -75,11 +76,8 @@ def _teleport(
     )
     objective = gradient_norm(squares, task.x, task.y, scale)
     action, before = ACTIONS["exact"], task.weights
-    found = ascend(action, before, task.x, objective, steps=settings.steps, rate=rate, longest=LONGEST)
-    moved = found.weights
-    if contender == "random":
-        moved = action(before, like(found.total, torch.Generator().manual_seed(seed)), task.x)
-    put_(task.model, moved)
+    random = seed if contender == "random" else None
+    found = raise_(task, action, objective, settings.steps, rate, random=random)
     if contender == "reset":
         reset_(chosen)
     if contender == "transport":
@@ -90,14 +88,18 @@ def _teleport(
 
 
 def _preconditioner(task: Problem, chosen: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """The diagonal A of Eq. (5.7), with the gradient of the coming step in G."""
-    parameters = list(task.model.parameters())
-    gradients = torch.autograd.grad(task.loss(), parameters)
-    epsilon = chosen.param_groups[0]["eps"]
-    return [
-        (epsilon + chosen.state[p]["sum"] + g.square()).rsqrt()
-        for p, g in zip(parameters, gradients, strict=True)
-    ]
+    """The diagonal A of Eq. (5.7), with the gradient of the coming step in G: the library's."""
+    named = dict(task.model.named_parameters())
+    gradients = torch.autograd.grad(task.loss(), list(named.values()))
+    options = chosen.param_groups[0]
+    point = Point(
+        tensors=named,
+        gradients=dict(zip(named, gradients, strict=True)),
+        rates={name: options["lr"] for name in named},
+        state={name: chosen.state[p] for name, p in named.items()},
+        options=dict.fromkeys(named, options),
+    )
+    return list(preconditioner(point).values())
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
@@ -146,9 +148,7 @@ def strategies(settings: Strategies, each: Each) -> dict[str, Any]:
     rates = {"momentum": settings.momentum_rate, "AdaGrad": settings.adagrad_rate}
     return {
         "contests": {
-            name: contest(
-                each, descend, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name
-            )
+            name: contest(each, run, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name)
             for name, rate in rates.items()
         }
     }

@@ -1,5 +1,6 @@
 """Figures 4.3 and 4.4: gradient descent with teleports on the Rosenbrock and the Booth function."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -10,9 +11,9 @@ import torch
 from isoloss.problems import BOOTH, ROSENBROCK, Ascent
 from isoloss.problems import Run as Published
 from isoloss.reproduce._comparison import compare
-from isoloss.reproduce._contest import HALF_DECADES, shifted
+from isoloss.reproduce._contest import sweep
 from isoloss.reproduce._experiment import Settings, experiment
-from isoloss.reproduce._figure import canvas, color, curve, legend
+from isoloss.reproduce._figure import canvas, color, curve, logarithmic, outside, panel_sweep
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 
@@ -160,50 +161,53 @@ def plot(results: dict[str, Any]):
     """Trajectory, loss, gradient against loss, sweep."""
     figure, axes = canvas(1, 4, width=3.6)
     shared = results["shared"]
-    for i, name in enumerate(CONTENDERS):
+    path, steps, slopes, rates = axes[0]
+    # Plain descent last, so that the others do not hide it.
+    for i, name in reversed(list(enumerate(CONTENDERS))):
         run = shared[name]
         points = np.array(run["points"], dtype=float)
-        axes[0, 0].plot(
-            points[:, 0], points[:, 1], ".-", markersize=3, linewidth=0.6, color=color(i), label=name
-        )
+        path.plot(points[:, 0], points[:, 1], ".-", markersize=3, linewidth=0.6, color=color(i))
         if run["jumps"]:
             start = points[[j - 1 for j in run["jumps"]]]
-            axes[0, 0].plot(start[:, 0], start[:, 1], "o", markersize=4, mfc="none", color=color(i))
-        curve(axes[0, 1], range(len(run["losses"][0])), run["losses"], name, i)
+            path.plot(start[:, 0], start[:, 1], "o", markersize=5, mfc="none", color=color(i))
         for losses, gradients in zip(run["losses"], run["gradients"], strict=True):
-            axes[0, 2].plot(losses, np.sqrt(np.array(gradients, dtype=float)), color=color(i), linewidth=0.8)
-        sweep = results["sweep"][name]
-        axes[0, 3].plot(
-            [p["rate"] for p in sweep], [p["median"] for p in sweep], "o-", markersize=3, color=color(i)
-        )
-    axes[0, 0].plot(*results["minimizer"], "*", color="#2ca02c", markersize=10)
-    axes[0, 0].set(xlabel="$x_1$", ylabel="$x_2$", title="one trajectory; circles: before a jump")
-    axes[0, 1].set(yscale="log", xlabel="step", ylabel="loss")
-    axes[0, 2].set(xscale="log", yscale="log", xlabel="loss", ylabel="gradient norm")
-    axes[0, 3].set(xscale="log", yscale="log", xlabel="learning rate", ylabel="final loss (median)")
-    legend(axes[0, 0])
+            slopes.plot(
+                losses,
+                np.sqrt(np.array(gradients, dtype=float)),
+                color=color(i),
+                linewidth=0.8,
+                alpha=1.0 if name == "descent" else 0.6,
+            )
+    for i, name in enumerate(CONTENDERS):
+        curve(steps, range(len(shared[name]["losses"][0])), shared[name]["losses"], name, i)
+    path.plot(*results["minimizer"], "k*", markersize=9)
+    path.set(xlabel="$x_1$", ylabel="$x_2$", title="trajectories (ring: jump, star: minimum)")
+    logarithmic(steps, y=True)
+    steps.set(xlabel="step", ylabel="loss", title="loss (median and range of 5 seeds)")
+    logarithmic(slopes, x=True, y=True)
+    slopes.set(xlabel="loss", ylabel="gradient norm", title="gradient at the same loss (5 seeds)")
+    told = {
+        name: [(p["rate"], np.nan if p["median"] is None else p["median"]) for p in of]
+        for name, of in results["sweep"].items()
+    }
+    best = {name: results["best"][name]["rate"] for name in CONTENDERS}
+    panel_sweep(rates, told, shared["descent"]["rate"], best)
+    rates.set(ylabel="final loss (median)", title="sweep of the learning rate")
+    outside(rates, rates, {name: f"{name}\n(best {best[name]:g})" for name in CONTENDERS})
     return figure
 
 
 def _study(function: str, settings: TestFunction, each: Each) -> dict[str, Any]:
     published = PUBLISHED[function]
-    rates = [shifted(published.lr, k) for k in HALF_DECADES] + [
-        shifted(published.lr, k) / 2 for k in HALF_DECADES
-    ]
-    cases = [{"function": function, "contender": c, "rate": r} for c in CONTENDERS for r in sorted(rates)]
-    runs = each(trajectories, cases)
-    found = {c: {} for c in CONTENDERS}
-    for case, run in zip(cases, runs, strict=True):
-        found[case["contender"]][case["rate"]] = run
 
-    def score(name: str, rate: float) -> float:
-        return float(np.median(_numbers(found[name][rate]["finals"])))
+    def evaluate(pairs: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+        return each(trajectories, [{"function": function, "contender": c, "rate": r} for c, r in pairs])
 
-    def chosen(name: str) -> float:
-        """The best rate; one at which no seed diverges, if there is one."""
-        return min(found[name], key=lambda r: (None in found[name][r]["finals"], score(name, r)))
+    def score(told: dict[str, Any]) -> tuple[bool, float]:
+        return None in told["finals"], float(np.median(_numbers(told["finals"])))
 
-    best = {name: chosen(name) for name in CONTENDERS}
+    # The best rate is one at which no seed diverges, if there is one.
+    found, best = sweep(CONTENDERS, published.lr, evaluate, score, range(-2, 4), refinements=3)
     return {
         "reached": REACHED[function],
         "minimizer": published.problem.minimizer.tolist(),
@@ -212,7 +216,7 @@ def _study(function: str, settings: TestFunction, each: Each) -> dict[str, Any]:
             name: {"finals": found[name][best[name]]["finals"], "rate": best[name]} for name in CONTENDERS
         },
         "sweep": {
-            name: [{"rate": r, "median": score(name, r)} for r in sorted(found[name])] for name in CONTENDERS
+            name: [{"rate": r, "median": score(of[r])[1]} for r in sorted(of)] for name, of in found.items()
         },
     }
 
