@@ -57,7 +57,7 @@ def factors(group: Group, g: Tensor, component: Component = "same", where: str =
         if still:
             return Factors(())
         if component == "same":
-            raise ValueError(_apart(where, group, f"the {group.name} element {excerpt(g)}"))
+            raise ValueError(_apart(where, group, excerpt(g)))
         return Factors((), g)
     if not isinstance(group, GeneralLinear | Orthogonal | Affine):
         return Factors((group.log(g),))

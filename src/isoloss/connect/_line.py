@@ -41,6 +41,6 @@ class Line:
     @staticmethod
     def _between(t: Tensor, a: Tensor, b: Tensor) -> Tensor:
         if not a.is_floating_point():
-            return a.expand(*t.shape, *a.shape)
+            return a.expand((*t.shape, *a.shape))
         s = t.to(a).reshape(*t.shape, *(1,) * a.dim())
         return (1 - s) * a + s * b

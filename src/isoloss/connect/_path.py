@@ -52,7 +52,7 @@ class SmoothPath(ABC):
         times = torch.as_tensor(t, dtype=torch.float64)
         moved = self._mapped(self._at, times)
         return {
-            n: moved[n] if n in moved else x.expand(*times.shape, *x.shape) for n, x in self.point.items()
+            n: moved[n] if n in moved else x.expand((*times.shape, *x.shape)) for n, x in self.point.items()
         }
 
     def velocity(self, t: Tensor | float) -> Tensors:
@@ -78,6 +78,8 @@ class SmoothPath(ABC):
         if not is_whole(n, least=3) or n % 2 == 0:
             raise ValueError(f"length: n must be an odd number of at least 3; got {n!r}; 129 is the default.")
         v = self.velocity(torch.linspace(0, 1, n, dtype=torch.float64))
+        if not v:  # nothing moves, or at the start only
+            return torch.zeros((), dtype=torch.float64)
         speed = torch.stack([x.double().flatten(1).square().sum(1) for x in v.values()]).sum(0).sqrt()
         weights = torch.full((n,), 2.0, dtype=torch.float64).to(speed)
         weights[1::2], weights[0], weights[-1] = 4.0, 1.0, 1.0
@@ -92,7 +94,7 @@ class SmoothPath(ABC):
             one = f(flat.new_zeros(()), self.point)
             return {n: x.new_empty(*times.shape, *x.shape) for n, x in one.items()}
         # The point gets a batch dimension, too: blocks are written in place, into clones that must have it.
-        many = {n: x.expand(len(flat), *x.shape) for n, x in self.point.items()}
+        many = {n: x.expand((len(flat), *x.shape)) for n, x in self.point.items()}
         return {n: x.unflatten(0, times.shape) for n, x in vmap(f)(flat, many).items()}
 
 

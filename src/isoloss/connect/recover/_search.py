@@ -1,11 +1,13 @@
 """The search for the elements of many symmetries at once: one after another, as soon as each can be told."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from isoloss.connect.recover._least_squares import gauss_newton
+from isoloss.connect.recover._overlap import overlap
 from isoloss.connect.recover._solvers import SOLVERS, Solution
 from isoloss.connect.recover._views import head_features, views
 from isoloss.groups import GeneralLinear, Permutation, SignFlip, Translation
@@ -86,6 +88,9 @@ class Search:
             if progress:
                 held.clear()
                 continue
+            if any(isinstance(self.symmetries[k].group, Translation) for k in waiting):
+                self._move(waiting)  # what hides one translation is another: all that are left at once
+                return
             if self._joint([k for k in waiting if isinstance(self.symmetries[k].group, GeneralLinear)]):
                 continue
             open_ = {k: held[k] for k in waiting if k in held}
@@ -227,12 +232,16 @@ class Search:
 
     def _polish(self) -> None:
         """Move the continuous elements that were left open towards b; if there are none, all, should rounding do it."""
-        start = self._filled()
         free = [k for k, s in enumerate(self.symmetries) if s.dim and self.known[k] < 1.0]
-        if not free and self.residual(start) <= NEAR:
+        if not free and self._residual() <= NEAR:
             free = [k for k, s in enumerate(self.symmetries) if s.dim]
+        self._move(free)
+
+    def _move(self, free: list[int]) -> None:
+        """Move some continuous elements towards b together, if that is nearer."""
         if not free:
             return
+        start = self._filled()
 
         def placed(algebra: tuple[Tensor, ...]) -> list[Tensor]:
             elements = list(start)
@@ -251,7 +260,7 @@ class Search:
             torch.zeros(*self.symmetries[k].batch, *self.symmetries[k].group.algebra_shape).to(start[k])
             for k in free
         ]
-        before, limit = self.residual(start), min(200, 10 + 2 * sum(z.numel() for z in zeros))
+        before, limit = self.residual(start), min(1000, 10 + 2 * sum(z.numel() for z in zeros))
         found = placed(tuple(gauss_newton(gap, zeros, steps=10, iterations=limit)))
         if self.residual(found) < before:
             for k in free:
@@ -259,8 +268,6 @@ class Search:
 
 
 def _disturbed(slot: Shift, unknown) -> bool:
-    from isoloss.connect.recover._overlap import overlap
-
     for other in unknown:
         if set(slot.reads) & set(other.parameters):
             return True
@@ -272,8 +279,6 @@ def _disturbed(slot: Shift, unknown) -> bool:
 
 def _half(s: Symmetry, sign: int) -> Symmetry | None:
     """The slots of one charge, as if it were 1."""
-    from dataclasses import replace
-
     slots = tuple(
         replace(x, charge=abs(x.charge)) for x in s.slots if isinstance(x, Slot) and x.charge * sign > 0
     )
