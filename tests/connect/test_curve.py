@@ -10,7 +10,7 @@ from torch.testing import assert_close
 import isoloss
 from connect.points import NETWORKS, draw, planted, run, sequential, tensors
 from isoloss.connect import curve, orbit_curve
-from isoloss.dependent import Difference, Frame, One, Rotation, Two
+from isoloss.dependent import Difference, Frame, One, Rotation, Two, act, activation_of
 from isoloss.groups import GeneralLinear, Orthogonal, PositiveScaling
 from isoloss.symmetry import Block, Slot, Symmetries, Symmetry
 from isoloss.teleport.curves import OrbitCurve, layer_pairs
@@ -163,7 +163,22 @@ def test_data_dependent_curves_keep_the_outputs_of_the_batch(action):
         assert_close(gamma.start, tensors(model), rtol=1e-12, atol=1e-12)
     other = draw(9, 4)
     assert (run(model, gamma.end, other) - model(other)).abs().max() > 1e-3  # of the batch only
-    assert float(gamma.length(5)) > 0 if action.name != "frame" else True
+
+
+@pytest.mark.parametrize("action", [Frame(), Difference(), One(), Two()], ids=lambda a: a.name)
+def test_derivatives_of_data_dependent_curves(action):
+    """Against differences of fourth order, whose errors are some 1e-12 of the sixth derivative and 1e-7 of rounding."""
+    model = sequential(nn.Linear(4, 6), nn.LeakyReLU(), nn.Linear(6, 5), nn.LeakyReLU(), nn.Linear(5, 3))
+    elements = [GeneralLinear(n).sample(scale=0.1, dtype=torch.float64) for n in (6, 5)]
+    gamma = orbit_curve(model, None, elements, action=action, inputs=draw(4, 4))
+    t, h = torch.tensor([0.3, 0.6]).double(), 1e-3
+    stencil = [gamma(t + k * h) for k in (-2, -1, 0, 1, 2)]
+    acceleration = gamma.acceleration(t)
+    for n, v in gamma.velocity(t).items():
+        a, b, c, d, e = (p[n] for p in stencil)
+        assert_close((a - 8 * b + 8 * d - e) / (12 * h), v, rtol=1e-5, atol=1e-6)
+        assert_close((-a + 16 * b - 30 * c + 16 * d - e) / (12 * h**2), acceleration[n], rtol=1e-5, atol=1e-5)
+    assert (gamma.curvature(t) > 0).all()
 
 
 def test_action_two_of_the_papers_does_not_start_at_the_point():
@@ -223,3 +238,18 @@ def test_clear_sentences():
     with pytest.raises(ValueError, match="n must be an odd number of at least 3; got 4"):
         orbit_curve(a, symmetries, elements, component="permute").length(4)
     assert layer_pairs(model, x)
+
+
+@pytest.mark.parametrize("samples", [3, 4, 20])
+@pytest.mark.parametrize("action", [Frame(), Difference(), Two()], ids=lambda a: a.name)
+def test_the_points_are_those_of_the_action(action, samples):
+    """The curve at time 1 against `isoloss.dependent.act`, which goes through singular values."""
+    model = sequential(nn.Linear(4, 6, bias=False), nn.Tanh(), nn.Linear(6, 3, bias=False))
+    x = draw(samples, 4)
+    g = GeneralLinear(6).sample(scale=0.2, dtype=torch.float64)
+    gamma = orbit_curve(model, None, [g], action=action, inputs=x)
+    v, u = model[0].weight.detach(), model[2].weight.detach()
+    moved = act(action, g, v, u, x.T, activation_of(model[1]))
+    # Condition numbers of activations of some thousand, squared in the fit.
+    assert_close(gamma.end["0.weight"], moved[0], rtol=1e-9, atol=1e-9)
+    assert_close(gamma.end["2.weight"], moved[1], rtol=1e-7, atol=1e-7)

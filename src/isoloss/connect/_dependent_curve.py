@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from isoloss.connect._factors import Component, factors
+from isoloss.connect._frame_move import frame_moved
 from isoloss.connect._path import SmoothPath, Tensors
 from isoloss.dependent import DependentAction, Difference, Frame, One, Two
 from isoloss.groups import GeneralLinear
 from isoloss.teleport.curves import ForwardCurve, InverseCurve, LayerPair
 
-FORMS = {Difference: "difference", Frame: "frame", Two: "papers"}
+FORMS: dict[type, Literal["difference", "papers"]] = {Difference: "difference", Two: "papers"}
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,7 @@ class DependentCurve(SmoothPath):
     Where a batch is larger than a layer is wide, the loss may change along it (Prop. 3.4.1 bounds by how much). With
     the published action 2 (`Two`) the curve does not start at w if the batch is smaller: the identity moves weights.
 
-    Pairs move one after another, each in the network that those before it have moved. Derivatives need a path that torch
-    differentiates: of the frame action they are those of its closed form, at the moved point, since it is a group action.
+    Pairs move one after another, each in the network that those before it have moved.
 
     Attributes:
         point: The parameters before any reflection, by name.
@@ -48,13 +49,17 @@ class DependentCurve(SmoothPath):
             if reflection is not None:
                 moved |= self._reflected(pair, reflection, point | moved)
             for a in algebra:
-                moved |= self._curve(pair, a).at(t, point | moved)
+                moved |= self._moved(pair, a, t, point | moved)
         return moved
 
-    def _curve(self, pair: LayerPair, algebra: Tensor) -> ForwardCurve | InverseCurve:
-        if isinstance(self.action, One):
-            return InverseCurve(pair, algebra)
-        return ForwardCurve(pair, algebra, FORMS[type(self.action)])
+    def _moved(self, pair: LayerPair, algebra: Tensor, t: Tensor, tensors: Tensors) -> Tensors:
+        match self.action:
+            case Frame():
+                return frame_moved(pair, algebra, t, tensors)
+            case One():
+                return InverseCurve(pair, algebra).at(t, tensors)
+            case _:
+                return ForwardCurve(pair, algebra, FORMS[type(self.action)]).at(t, tensors)
 
     @staticmethod
     def _reflected(pair: LayerPair, reflection: Tensor, tensors: Tensors) -> Tensors:
@@ -65,7 +70,7 @@ class DependentCurve(SmoothPath):
         return pair.write(u[:, torch.cat([order, rest])], v[order])
 
     def _mapped(self, f, times: Tensor) -> Tensors:
-        # Pseudo-inverses and ranks branch on values, which vmap cannot: one point after another.
+        # Ranks are decided by values, which vmap cannot: one point after another.
         if times.dim() == 0:
             return f(times, self.point)
         points = [f(t, self.point) for t in times.flatten().unbind()]
@@ -86,7 +91,7 @@ def dependent(
             f"{where}: one element per pair of layers; got {len(elements)} for {len(pairs)} pairs; "
             "put None where nothing should move."
         )
-    if not isinstance(action, One) and type(action) not in FORMS:
+    if not isinstance(action, One | Frame) and type(action) not in FORMS:
         raise ValueError(
             f"{where}: the action must be Difference(), Frame(), Two() or One(); got {action!r}; "
             "the others have no curve in closed form."

@@ -47,7 +47,8 @@ def components(
     """Count the components of the set where a function vanishes, as far as samples of it tell.
 
     Two points are connected if a path on the set is found near their chord (`level_path`), or if `joined` knows one;
-    what is connected to the same point is connected. All pairs are tried that are not connected already.
+    what is connected to the same point is connected. Pairs that are not connected already are tried, the
+    nearest first, until there are no more classes than the invariant separates.
 
     Args:
         residual: A vector of shape (d,) to one of shape (r,); the set is where it is zero.
@@ -78,6 +79,8 @@ def components(
     order = torch.linalg.vector_norm(points[i] - points[j], dim=-1).argsort()
     for part in order.split(PAIRS):
         classes = classes_of(linked)
+        if labels is not None and int(classes.max()) + 1 <= len(labels.unique(dim=0)):
+            break  # no path can join what the invariant separates
         part = part[classes[i[part]] != classes[j[part]]]
         if not len(part):
             continue

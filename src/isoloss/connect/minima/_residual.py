@@ -71,9 +71,9 @@ class ResidualRegression:
         last = torch.linalg.solve(inner, self.targets.expand_as(inner), left=False)
         return torch.stack([first, second, last], -3).flatten(-3)
 
-    def sample(self, count: int, generator: torch.Generator | None = None, scale: float = 1.5) -> Tensor:
-        """Random minima, shape (count, 3 h^2): Gaussian W_1 and W_2 of the scale, the shorter half of them."""
-        shape = (2, 2 * count, self.width, self.width)
+    def sample(self, count: int, generator: torch.Generator | None = None, scale: float = 2.0) -> Tensor:
+        """Random minima, shape (count, 3 h^2): Gaussian W_1 and W_2 of the scale, without the longest quarter."""
+        shape = (2, count * 4 // 3 + 1, self.width, self.width)
         first, second = scale * torch.randn(shape, dtype=torch.float64, generator=generator)
         return shortest(self.minimum(first, second), count)
 
