@@ -58,7 +58,9 @@ def test_the_loss_may_be_a_closure_over_the_model():
     model, symmetries, a, b, loss = scaled()
     x, y = draw(7, 4), draw(7, 3)
     closure = Loss(lambda: mse_loss(model(x), y), model)
-    assert_close(barrier(model, b, closure).losses, barrier(model, b, lambda w: mse_loss(run(model, w, x), y)).losses)
+    assert_close(
+        barrier(model, b, closure).losses, barrier(model, b, lambda w: mse_loss(run(model, w, x), y)).losses
+    )
 
 
 def test_buffers_and_counters_are_carried_along():
@@ -75,7 +77,9 @@ def test_buffers_and_counters_are_carried_along():
 
 def test_a_path_that_does_not_join_the_points_is_refused():
     _, symmetries, a, b, loss = scaled()
-    with pytest.raises(ValueError, match="the path must lead from the first point to the second; got another second point"):
+    with pytest.raises(
+        ValueError, match="the path must lead from the first point to the second; got another second point"
+    ):
         barrier(a, b, loss, Line.between(a, a))
     with pytest.raises(ValueError, match="got another first point"):
         barrier(a, b, loss, Line.between(b, b))

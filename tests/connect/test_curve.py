@@ -215,9 +215,13 @@ def test_a_permutation_is_the_start_of_a_data_dependent_curve():
 
 def test_clear_sentences():
     model, symmetries, x, a, elements, b = planted("relu")
-    with pytest.raises(ValueError, match="curve: both points must lie on one orbit of the symmetries; got a relative"):
+    with pytest.raises(
+        ValueError, match="curve: both points must lie on one orbit of the symmetries; got a relative"
+    ):
         curve(a, b | {"4.bias": b["4.bias"] + 1}, symmetries)
-    with pytest.raises(ValueError, match="a data-dependent action keeps the outputs of one batch; got no inputs"):
+    with pytest.raises(
+        ValueError, match="a data-dependent action keeps the outputs of one batch; got no inputs"
+    ):
         orbit_curve(model, symmetries, elements, action=Frame())
     with pytest.raises(ValueError, match="a data-dependent action needs the model, to run it; got tensors"):
         orbit_curve(a, symmetries, elements, action=Frame(), inputs=x)
@@ -233,7 +237,9 @@ def test_clear_sentences():
         orbit_curve(model, None, [None, None], action=Frame(), inputs=x, component="flip")
     with pytest.raises(ValueError, match="component must be"):
         orbit_curve(model, symmetries, elements, component="other")
-    with pytest.raises(ValueError, match="two linear layers with one elementwise activation between them; got none"):
+    with pytest.raises(
+        ValueError, match="two linear layers with one elementwise activation between them; got none"
+    ):
         orbit_curve(sequential(nn.Linear(4, 2)), None, [], action=Frame(), inputs=x)
     with pytest.raises(ValueError, match="n must be an odd number of at least 3; got 4"):
         orbit_curve(a, symmetries, elements, component="permute").length(4)

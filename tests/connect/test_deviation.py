@@ -38,9 +38,11 @@ def test_a_circular_arc_attains_the_bound(angle):
 
 
 def loss(w):
-    r"""A smooth loss whose level set 0 is the circle without the cap beyond x = 0.3: (r^2 - 1)^2 + exp(-1 / (x - 0.3))."""
+    r"""A smooth loss, zero on the circle without the cap beyond x = 0.3: (r^2 - 1)^2 + exp(-1 / (x - 0.3))."""
     beyond = w[..., 0] - 0.3
-    return (w.square().sum(-1) - 1).square() + torch.where(beyond > 0, torch.exp(-1 / beyond.clamp_min(1e-3)), 0.0)
+    return (w.square().sum(-1) - 1).square() + torch.where(
+        beyond > 0, torch.exp(-1 / beyond.clamp_min(1e-3)), 0.0
+    )
 
 
 def test_the_theorem_fails_as_published_on_an_arc_longer_than_half_a_circle():
@@ -58,7 +60,9 @@ def test_the_theorem_fails_as_published_on_an_arc_longer_than_half_a_circle():
     published = deviation_bound(1.0, chord)
     measured = deviation(path[::20])
     assert published == pytest.approx(0.7, rel=1e-6)  # 1 - 0.3: the sagitta of the other arc
-    assert measured == pytest.approx(sqrt(1 - 0.09), rel=1e-3)  # 0.954: the middle of the chord, to either end
+    assert measured == pytest.approx(
+        sqrt(1 - 0.09), rel=1e-3
+    )  # 0.954: the middle of the chord, to either end
     assert measured > published * 1.3
     # With the length it is seen that the hypothesis fails, and the ends are all that is left.
     assert deviation_bound(1.0, chord, length=2 * (pi - float(gap))) >= measured * (1 - 1e-6)
@@ -71,7 +75,11 @@ def test_random_curves_obey_the_corrected_bound():
         length = 0.5 + 3.0 * torch.rand((), generator=g).item()
         w = torch.randn(3, 3, generator=g, dtype=torch.float64)
         h = length / N
-        d, points, direction = 0.0, [torch.zeros(3, dtype=torch.float64)], torch.eye(3, dtype=torch.float64)[0]
+        d, points, direction = (
+            0.0,
+            [torch.zeros(3, dtype=torch.float64)],
+            torch.eye(3, dtype=torch.float64)[0],
+        )
         d = w @ torch.stack([torch.linspace(0, 3 * k, N).double().cos() for k in (1, 2, 3)])
         for k in range(N - 1):
             turn = torch.linalg.cross(d[:, k] / d[:, k].norm(), direction) * h  # |T'| <= 1
@@ -105,7 +113,9 @@ def test_straight_and_hopeless_cases():
     assert deviation_bound(0.0, 3.0) == 0.0 == deviation_bound(0.0, 3.0, 3.0)
     assert deviation_bound(1.0, 3.0) == inf  # the published formula has a negative root
     assert deviation_bound(1.0, 3.0, 10.0) == 1.5
-    assert deviation_bound(0.01, 1.0) == pytest.approx(0.01 / 8, rel=1e-4)  # the first-order formula of the text
+    assert deviation_bound(0.01, 1.0) == pytest.approx(
+        0.01 / 8, rel=1e-4
+    )  # the first-order formula of the text
     assert deviation_bound(1e-9, 1.0) == pytest.approx(1e-9 / 8, rel=1e-12)  # no cancellation
     assert loss_bound(3.0, 0.5) == 1.5
 
@@ -121,9 +131,13 @@ def test_the_loss_on_the_chord_is_bounded_too():
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), inf, True])
 def test_clear_sentences(bad):
-    with pytest.raises(ValueError, match="deviation_bound: curvature must be a finite number that is not negative"):
+    with pytest.raises(
+        ValueError, match="deviation_bound: curvature must be a finite number that is not negative"
+    ):
         deviation_bound(bad, 1.0)
-    with pytest.raises(ValueError, match="a curve is at least as long as its chord; got length 1 for chord 2"):
+    with pytest.raises(
+        ValueError, match="a curve is at least as long as its chord; got length 1 for chord 2"
+    ):
         deviation_bound(1.0, 2.0, 1.0)
     with pytest.raises(ValueError, match="loss_bound: both numbers must not be negative"):
         loss_bound(-1.0, 1.0)

@@ -41,7 +41,9 @@ def test_without_a_real_logarithm_there_are_several(group):
 
 @pytest.mark.parametrize("component", ["permute", "flip"])
 @pytest.mark.parametrize(
-    "group", [GeneralLinear(4), Orthogonal(4), Orthogonal(4, fixes_ones=True), Affine(4)], ids=lambda g: g.name
+    "group",
+    [GeneralLinear(4), Orthogonal(4), Orthogonal(4, fixes_ones=True), Affine(4)],
+    ids=lambda g: g.name,
 )
 def test_reflections_are_split_off_where_they_are_needed(group, component):
     """One element of a batch has a negative determinant, the other has not."""

@@ -143,7 +143,9 @@ def test_the_distance_bound_against_the_hyperbola():
     for s in (1.0, 1.5, 2.0, 5.0, 50.0):
         exact = sqrt(2) * (s - 1) if s <= 2 else sqrt(s * s - 2)
         x = torch.logspace(-4, 4, 400001, dtype=torch.float64)
-        assert float(((x - s) ** 2 + (1 / x - s) ** 2).min().sqrt()) == pytest.approx(exact, rel=1e-4, abs=1e-5)
+        assert float(((x - s) ** 2 + (1 / x - s) ** 2).min().sqrt()) == pytest.approx(
+            exact, rel=1e-4, abs=1e-5
+        )
         assert 0.5 * exact - 1e-9 <= distance_bound(one, one, s) <= exact + 1e-9
 
 
@@ -154,7 +156,9 @@ def test_proposition_3_3_6_bounded_weights_have_a_bounded_barrier(degree):
     bound = bounded_barrier(problem, limit)
     ends = [limit / float(problem.first.norm()), (float(problem.second.norm()) / limit) ** (1 / degree)]
     t = torch.linspace(0, 1, 201, dtype=torch.float64)
-    worst = max(float(problem.between(t, m).max()) for m in [*ends, *torch.linspace(ends[1], ends[0], 50).tolist()])
+    worst = max(
+        float(problem.between(t, m).max()) for m in [*ends, *torch.linspace(ends[1], ends[0], 50).tolist()]
+    )
     assert 0 < worst <= bound
     # The negative control: beyond the limit the loss grows past it.
     assert problem.between(t, 1e3 * ends[0]).max() > bound
@@ -173,7 +177,9 @@ def test_clear_sentences():
     with pytest.raises(ValueError, match="the target Y must not be zero"):
         HomogeneousRegression(draw(2, 3), 0 * draw(1, 2), draw(3, 1))
     problem = HomogeneousRegression.random()
-    with pytest.raises(ValueError, match="unbounded_barrier: the bound must be a number that is not negative"):
+    with pytest.raises(
+        ValueError, match="unbounded_barrier: the bound must be a number that is not negative"
+    ):
         unbounded_barrier(problem, -1.0)
     with pytest.raises(ValueError, match="m must be positive; got 0"):
         problem.moved(0)

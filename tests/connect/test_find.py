@@ -26,7 +26,10 @@ def test_a_planted_element_is_recovered(name):
     for k, (g, h) in enumerate(zip(elements, found.elements, strict=True)):
         if k not in found.undetermined:  # unique: the very one
             assert_close(h, g, rtol=1e-9, atol=1e-9)
-    assert all(s.group.contains(g, tolerance=1e-9 if s.dim else None) for s, g in zip(symmetries, found.elements, strict=True))
+    assert all(
+        s.group.contains(g, tolerance=1e-9 if s.dim else None)
+        for s, g in zip(symmetries, found.elements, strict=True)
+    )
     moved = a | symmetries.act(found.elements, a)
     assert_close(moved, b, rtol=1e-11, atol=1e-11)
 
@@ -79,13 +82,20 @@ def test_permutations_against_the_literal_search_over_all_of_them():
     for planted_one in ([2, 0, 3, 1], [1, 0, 2, 3]):
         there = point | symmetries.act([torch.tensor(planted_one)], point)
         costs = {
-            p: sum((point[k].movedim(a, 0)[list(p)].movedim(0, a) - there[k]).norm() for k, a in (("v", 0), ("u", 1)))
+            p: sum(
+                (point[k].movedim(a, 0)[list(p)].movedim(0, a) - there[k]).norm()
+                for k, a in (("v", 0), ("u", 1))
+            )
             for p in itertools.permutations(range(n))
         }
-        assert find_group_element(point, there, symmetries).elements[0].tolist() == list(min(costs, key=costs.get))
+        assert find_group_element(point, there, symmetries).elements[0].tolist() == list(
+            min(costs, key=costs.get)
+        )
 
 
-@pytest.mark.parametrize("kind", ["equal", "dead", "equal incoming", "dead incoming", "zero biases", "silent"])
+@pytest.mark.parametrize(
+    "kind", ["equal", "dead", "equal incoming", "dead incoming", "zero biases", "silent"]
+)
 def test_neurons_that_look_alike(kind):
     """Stabilizers leave the element open, not the answer; what one layer cannot tell the next one does."""
     model, x = relu()
@@ -128,7 +138,9 @@ def test_in_float32_half_of_its_digits_decide():
 
 
 def test_wide_layers_are_matched():
-    model = sequential(nn.Linear(20, 200), nn.LeakyReLU(), nn.Linear(200, 150), nn.LeakyReLU(), nn.Linear(150, 5))
+    model = sequential(
+        nn.Linear(20, 200), nn.LeakyReLU(), nn.Linear(200, 150), nn.LeakyReLU(), nn.Linear(150, 5)
+    )
     symmetries = isoloss.find(model, draw(3, 20))
     a = tensors(model)
     b = a | symmetries.act([s.sample(1.0, dtype=torch.float64) for s in symmetries], a)
@@ -144,7 +156,9 @@ def test_models_themselves_may_be_compared():
 
 def test_clear_sentences():
     model, symmetries, x, a, _, b = planted("relu")
-    with pytest.raises(ValueError, match="both points must have the same parameters; got 6.bias in one of them only"):
+    with pytest.raises(
+        ValueError, match="both points must have the same parameters; got 6.bias in one of them only"
+    ):
         find_group_element(a, b | {"6.bias": draw(3)}, symmetries)
     with pytest.raises(ValueError, match="parameters must have the same shapes"):
         find_group_element(a, b | {"4.bias": draw(4)}, symmetries)
@@ -158,5 +172,7 @@ def test_clear_sentences():
         find_group_element(a, b, symmetries, tolerance=-1)
     with pytest.raises(ValueError, match="a point must be a model or a mapping"):
         find_group_element([1], b, symmetries)
-    with pytest.raises(ValueError, match="the points must hold every tensor that a symmetry uses; got none named 0.weight"):
+    with pytest.raises(
+        ValueError, match="the points must hold every tensor that a symmetry uses; got none named 0.weight"
+    ):
         find_group_element({"x": draw(2)}, {"x": draw(2)}, symmetries)

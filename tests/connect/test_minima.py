@@ -163,9 +163,11 @@ def test_counting_two_circles():
     """Without an invariant the count is that of the paths; a wrong invariant is found out."""
 
     def two(w):
-        return ((w - c).square().sum(-1, keepdim=True) - 1).prod(-1, keepdim=True) if w.dim() > 1 else (
-            ((w - c).square().sum() - 1) * ((w + c).square().sum() - 1)
-        ).reshape(1)
+        return (
+            ((w - c).square().sum(-1, keepdim=True) - 1).prod(-1, keepdim=True)
+            if w.dim() > 1
+            else (((w - c).square().sum() - 1) * ((w + c).square().sum() - 1)).reshape(1)
+        )
 
     c = torch.tensor([2.0, 0.0]).double()
     angles = torch.linspace(0, 6, 10, dtype=torch.float64)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +85,7 @@ def barrier(
     if isinstance(path, str):
         if path != "linear":
             raise ValueError(
-                f'{where}: path must be "linear" or a path; got {path!r}; make one with connect.curve(a, b, symmetries).'
+                f'{where}: path must be "linear" or a path; got {path!r}; such as connect.curve(a, b, symmetries).'
             )
         path = Line(one, two)
     else:
@@ -125,7 +124,7 @@ def profile(
     return Barrier(float(excess[k].clamp_min(0)), float(t[k]), t, losses)
 
 
-def check_joins(where: str, path: Any, one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
+def check_joins(where: str, path: Path, one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
     """Refuse a path whose ends are not the two points, to half of the digits."""
     if not callable(path):
         raise ValueError(
@@ -157,8 +156,12 @@ def _losses(points: dict[str, Tensor], loss: LossFunction, vectorized: bool, whe
     if vectorized:
         found = vmap(loss, randomness="same")(points)
     else:
-        found = torch.stack([torch.as_tensor(loss({n: x[i] for n, x in points.items()})) for i in range(count)])
+        found = torch.stack(
+            [torch.as_tensor(loss({n: x[i] for n, x in points.items()})) for i in range(count)]
+        )
     if not isinstance(found, Tensor) or found.numel() != count:
         got = tuple(found.shape[1:]) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"{where}: loss must return one number per point; got {got}; return the mean of the batch.")
+        raise ValueError(
+            f"{where}: loss must return one number per point; got {got}; return the mean of the batch."
+        )
     return found.reshape(count).double()

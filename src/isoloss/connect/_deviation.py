@@ -74,4 +74,3 @@ def _sagitta(curvature: float, chord: float) -> float:
     # 1 - sqrt(1 - x^2) = x^2 / (1 + sqrt(1 - x^2)), which does not cancel.
     x = curvature * chord / 2
     return curvature * chord**2 / 4 / (1 + sqrt(max(0.0, 1 - x * x)))
-

@@ -58,8 +58,8 @@ def find_group_element(
         a: A model, or tensors by name.
         b: One of the same architecture.
         symmetries: What may act, as `isoloss.find` returns it.
-        tolerance: Largest relative residual of a "yes"; by default half of the digits of the widest parameters, since an
-            element of condition number k loses log10(k) of them.
+        tolerance: Largest relative residual of a "yes"; by default half of the digits of the parameters,
+            since an element of condition number k loses log10(k) of them.
         outputs: Computes the outputs at given parameters, so that they are compared as well.
 
     Returns:
@@ -79,11 +79,12 @@ def find_group_element(
     names = moving(one)
     _check_finite(where, one, names)
     _check_finite(where, two, names)
-    if tolerance is None:
+    allowed = tolerance
+    if allowed is None:
         # The narrower of the two: a float32 point has no more digits.
-        tolerance = max(torch.finfo(t.dtype).eps for n in names for t in (one[n], two[n])) ** 0.5
+        allowed = max(torch.finfo(t.dtype).eps for n in names for t in (one[n], two[n])) ** 0.5
     start, end = ({n: t[n].double() for n in names} for t in (one, two))
-    search = Search(symmetries, start, end, goal=max(tolerance * 1e-4, 1e-13))
+    search = Search(symmetries, start, end, goal=max(allowed * 1e-4, 1e-13))
     with torch.no_grad():
         elements = search.run()
         there = start | symmetries.act(elements, start)
@@ -92,9 +93,9 @@ def find_group_element(
         residual = float(gap / size) if size > 0 else float(gap)
         change = None if outputs is None else _change(outputs(there), outputs(end))
     valid = all(_lies_in(s, g) for s, g in zip(symmetries, elements, strict=True))
-    found = residual <= tolerance and valid and (change is None or change <= tolerance)
+    found = residual <= allowed and valid and (change is None or change <= allowed)
     undetermined = tuple(k for k, known in enumerate(search.known) if known < 1.0)
-    return GroupElement(found, elements, residual, tolerance, change, undetermined)
+    return GroupElement(found, elements, residual, allowed, change, undetermined)
 
 
 def _lies_in(symmetry: Symmetry, g: Tensor) -> bool:

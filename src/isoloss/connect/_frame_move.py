@@ -10,15 +10,13 @@ from isoloss.teleport.curves import LayerPair
 ROUNDS = 56
 
 
-def frame_moved(
-    pair: LayerPair, algebra: Tensor, t: Tensor, tensors: dict[str, Tensor]
-) -> dict[str, Tensor]:
+def frame_moved(pair: LayerPair, algebra: Tensor, t: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     r"""What :math:`\exp(t M)` moves under the frame action: `isoloss.dependent.Frame`, differentiable.
 
     .. math:: U' = U S S'^+ + (U C) C'^T
 
-    The complement C is found by products only: nested forward differentiation of singular vectors is wrong (torch 2.13).
-    With more samples than units there is no complement.
+    The complement C is found by products only: nested forward differentiation of singular vectors is wrong
+    (torch 2.13). With more samples than units there is no complement.
 
     Args:
         pair: The layers and the batch.

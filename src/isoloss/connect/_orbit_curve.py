@@ -78,4 +78,3 @@ def along(
         if f.algebra or f.reflection is not None:
             steps.append(Step(s, f.algebra, f.reflection))
     return OrbitCurve(dict(point), tuple(steps))
-

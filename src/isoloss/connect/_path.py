@@ -11,7 +11,6 @@ from torch.func import jvp, vmap
 from isoloss._checks import is_whole
 from isoloss.teleport.curves import curvature
 
-
 Tensors = dict[str, Tensor]
 
 

@@ -29,8 +29,8 @@ class HomogeneousRegression:
         ValueError: If the degree is not positive, the shapes do not fit, or Y is zero.
 
     References:
-        Dissertation, Eqs. (3.3) and (B.4). Differs: "for all c" there leaves only odd functions or even ones; positive c
-        are all that the proofs use, so ReLU and LeakyReLU are covered.
+        Dissertation, Eqs. (3.3) and (B.4). Differs: "for all c" there leaves out ReLU and LeakyReLU; positive c
+        are all that the proofs use.
     """
 
     first: Tensor = field(repr=False)
@@ -132,8 +132,8 @@ def unbounded_barrier(
 
     References:
         Dissertation, Proposition 3.3.3. Differs: the proof takes :math:`(2^{k+1}(\ldots) - 1)^k`, which for degrees
-        below 1 stays below the height (a test has the numbers), and joins the two by a line, on which the loss is not 0;
-        the curve is :math:`(m^t W_1, m^{-kt} W_2)`.
+        below 1 stays below the height (a test has the numbers), and joins the two by a line, whose loss is not 0; the
+        curve is :math:`(m^t W_1, m^{-kt} W_2)`.
     """
     _check_height("unbounded_barrier", height)
     k, norm = problem.degree, float(torch.linalg.matrix_norm(problem.target))

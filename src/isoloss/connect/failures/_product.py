@@ -14,8 +14,8 @@ def distant_factors(matrix: Tensor, distance: float) -> tuple[tuple[Tensor, Tens
     .. math:: W' = (\beta^{-1} U, \beta V), \quad W'' = (\beta U, \beta^{-1} V), \quad
         \tfrac12 (W' + W'') = s\,(U, V), \quad s = \tfrac12 (\beta + \beta^{-1})
 
-    with the balanced factors :math:`U = P \Sigma^{1/2}, V = \Sigma^{1/2} Q^T` of :math:`A = P \Sigma Q^T`. Beta is the least
-    for which `distance_bound` says so.
+    with the balanced factors :math:`U = P \Sigma^{1/2}, V = \Sigma^{1/2} Q^T` of :math:`A = P \Sigma Q^T`. Beta
+    grows until `distance_bound` says so.
 
     Args:
         matrix: A, square and invertible, float64.
@@ -39,8 +39,6 @@ def distant_factors(matrix: Tensor, distance: float) -> tuple[tuple[Tensor, Tens
             "the statement is about GL."
         )
     u, v = p * sigma.sqrt(), sigma.sqrt().unsqueeze(-1) * qt
-    # The bound grows like (2 - sqrt 2) s sqrt(sigma_1): with a = sigma_1 it is b at the s that solves
-    # sqrt(2 s^2 a + 2 (s^2 - 1) a) - s sqrt(2 a) = b; a little more, for the strict inequality.
     s = 1.0
     while distance_bound(u, v, s) <= distance:
         s = 1.1 * s + 0.1

@@ -16,9 +16,9 @@ from isoloss.groups import GeneralLinear
 class LinearRegression:
     r"""The loss :math:`\lVert Y - W_l \cdots W_1 X \rVert_F^2` with square invertible data.
 
-    Its minima are homeomorphic to :math:`GL_h^{l-1}`, by :math:`(W_1 X, W_2, \dots, W_{l-1})` (Prop. 3.2.1), so they have
-    :math:`2^{l-1}` components, told apart by the signs of the determinants (Cor. 3.2.2). Points are flat vectors of all
-    weights, shape (*batch, l h^2).
+    Its minima are homeomorphic to :math:`GL_h^{l-1}`, by :math:`(W_1 X, W_2, \dots, W_{l-1})` (Prop. 3.2.1), so they
+    have :math:`2^{l-1}` components, told apart by the signs of the determinants (Cor. 3.2.2). Points are flat vectors
+    of all weights, shape (*batch, l h^2).
 
     Args:
         inputs: X, shape (h, h), float64.
@@ -38,7 +38,9 @@ class LinearRegression:
 
     def __post_init__(self) -> None:
         if not is_whole(self.layers, least=2):
-            raise ValueError(f"LinearRegression: layers must be at least 2; got {self.layers!r}; l of Eq. (3.1).")
+            raise ValueError(
+                f"LinearRegression: layers must be at least 2; got {self.layers!r}; l of Eq. (3.1)."
+            )
         group = GeneralLinear(self.inputs.shape[-1])
         for name, m in (("inputs", self.inputs), ("targets", self.targets)):
             if tuple(m.shape) != group.element_shape or not group.contains(m):
@@ -73,7 +75,9 @@ class LinearRegression:
         return self.residual(points).square().sum(-1)
 
     def minimum(self, elements: Tensor) -> Tensor:
-        r"""The homeomorphism :math:`(g_1, \dots, g_{l-1}) \mapsto (g_1 X^{-1}, g_2, \dots, Y (g_{l-1} \cdots g_1)^{-1})`.
+        r"""The minimum that belongs to elements of the group.
+
+        .. math:: (g_1, \dots, g_{l-1}) \mapsto (g_1 X^{-1}, g_2, \dots, g_{l-1}, Y (g_{l-1} \cdots g_1)^{-1})
 
         Args:
             elements: Invertible matrices, shape (*batch, l - 1, h, h).
@@ -136,7 +140,7 @@ class LinearRegression:
         return (self.invariant(a) == self.invariant(b)).all(-1)
 
     def aligning(self, a: Tensor, b: Tensor) -> Tensor:
-        r"""Permutations that bring one minimum into the component of another, l - 1 of them, each even or odd as needed.
+        r"""Permutations that bring one minimum into the component of another: l - 1, even or odd as needed.
 
         .. math:: \operatorname{sgn} P_i = \prod_{j \le i} \operatorname{sgn} \det g_j \det g'_j
 
@@ -155,8 +159,8 @@ class LinearRegression:
         """
         if self.width < 2:
             raise ValueError(
-                "LinearRegression.aligning: one neuron cannot be permuted (Proposition 3.3.2 needs h >= 2); got width 1; "
-                "flip a sign instead."
+                "LinearRegression.aligning: one neuron cannot be permuted (Proposition 3.3.2 needs h >= 2); got "
+                "width 1; flip a sign instead."
             )
         odd = (self.invariant(a) * self.invariant(b)).cumprod(0) < 0
         identity = torch.arange(self.width)

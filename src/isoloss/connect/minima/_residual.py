@@ -90,5 +90,7 @@ class ResidualRegression:
         if self.width > 1:
             sign = torch.linalg.det(w1).sign().long() if self.skip == 0 else torch.zeros_like(side)
             return torch.stack([side, sign], -1)
-        apart = (side != (1 if self.skip > 0 else -1)) if self.skip else torch.ones_like(side, dtype=torch.bool)
+        apart = (
+            (side != (1 if self.skip > 0 else -1)) if self.skip else torch.ones_like(side, dtype=torch.bool)
+        )
         return torch.stack([side, torch.where(apart, w1[..., 0, 0].sign().long(), 0)], -1)

@@ -1,8 +1,9 @@
 """Which entries of a parameter two blocks have in common."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
-from isoloss.symmetry import Block
+from isoloss.symmetry import Block, Shift, Slot, Symmetry
 
 
 @lru_cache(maxsize=4096)
@@ -25,3 +26,13 @@ def overlap(one: Block, two: Block) -> bool:
 def same(one: Block, two: Block) -> bool:
     """Have the blocks the same entries?"""
     return indices(one) == indices(two)
+
+
+def clouded(slot: Slot | Shift, known: Iterable[Symmetry], unknown: Iterable[Symmetry]) -> bool:
+    """Does a known symmetry move these entries by an amount that it reads where unknown ones write?"""
+    written = {name for other in unknown for name in other.parameters}
+    return any(
+        rival.parameter == slot.parameter and written & set(rival.reads) and overlap(rival.block, slot.block)
+        for other in known
+        for rival in other.slots
+    )

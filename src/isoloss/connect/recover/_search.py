@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.connect.recover._least_squares import gauss_newton
-from isoloss.connect.recover._overlap import overlap
+from isoloss.connect.recover._overlap import clouded, overlap
 from isoloss.connect.recover._solvers import SOLVERS, Solution
 from isoloss.connect.recover._views import head_features, views
 from isoloss.groups import GeneralLinear, Permutation, SignFlip, Translation
@@ -111,16 +111,20 @@ class Search:
         unknown = [t for j, t in enumerate(self.symmetries) if self.elements[j] is None and j != k]
         here, there = self._around(k)
         if isinstance(s.group, Translation):
-            return self._translation(s, unknown, here, there)
+            return self._translation(s, unknown, self._found(k), here, there)
         if everything:
             unknown = []
-        found = views(s, unknown, here, there)
+        found = views(s, unknown, here, there, self._found(k))
         if isinstance(s.group, Permutation) and not found:
             found = head_features(s, unknown, here, there)
         solver = SOLVERS.get(type(s.group))
         if solver is None or not found:
             return None
         return solver(s.group, found)
+
+    def _found(self, k: int) -> list[Symmetry]:
+        """The other symmetries whose elements are known."""
+        return [t for j, t in enumerate(self.symmetries) if self.elements[j] is not None and j != k]
 
     def _around(self, k: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What a symmetry uses: at a, moved by the known elements before it, and at b, moved back by those after."""
@@ -144,9 +148,15 @@ class Search:
                 there |= t.act(t.group.inverse(g), there)
         return here, there
 
-    def _translation(self, s: Symmetry, unknown, here: Tensors, there: Tensors) -> Solution | None:
+    def _translation(
+        self, s: Symmetry, unknown, known: list[Symmetry], here: Tensors, there: Tensors
+    ) -> Solution | None:
         """A translation from the shifts that nothing unknown disturbs: least squares, nearest to zero."""
-        usable = [slot for slot in s.slots if isinstance(slot, Shift) and not _disturbed(slot, unknown)]
+        usable = [
+            slot
+            for slot in s.slots
+            if isinstance(slot, Shift) and not _disturbed(slot, unknown) and not clouded(slot, known, unknown)
+        ]
         if not usable:
             return None
         count = s.identity(dtype=torch.float64).numel()
@@ -178,9 +188,7 @@ class Search:
         if not members:
             return False
         group = [self.symmetries[k] for k in members]
-        unknown = [
-            t for j, t in enumerate(self.symmetries) if self.elements[j] is None and j not in members
-        ]
+        unknown = [t for j, t in enumerate(self.symmetries) if self.elements[j] is None and j not in members]
         names = [
             n
             for n in self._names
@@ -287,4 +295,3 @@ def _half(s: Symmetry, sign: int) -> Symmetry | None:
 
 def _size(x: tuple[Tensor, ...]) -> float:
     return float(torch.stack([t.square().sum() for t in x]).sum().sqrt())
-

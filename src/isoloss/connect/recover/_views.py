@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoloss.connect.recover._overlap import overlap, same
+from isoloss.connect.recover._overlap import clouded, overlap, same
 from isoloss.groups import (
     ComplexScaling,
     GeneralLinear,
@@ -15,6 +15,7 @@ from isoloss.groups import (
     Permutation,
     PositiveScaling,
     SignFlip,
+    Translation,
 )
 from isoloss.symmetry import Shift, Slot, Symmetry
 
@@ -39,12 +40,16 @@ class View:
 
 
 def views(
-    symmetry: Symmetry, unknown: Sequence[Symmetry], a: dict[str, Tensor], b: dict[str, Tensor]
+    symmetry: Symmetry,
+    unknown: Sequence[Symmetry],
+    a: dict[str, Tensor],
+    b: dict[str, Tensor],
+    known: Sequence[Symmetry] = (),
 ) -> list[View]:
     """The slots from which the symmetry can be read, whatever the unknown ones do.
 
     A slot that an unknown symmetry moves as well is used only if its effect can be taken out: translations by a
-    projection, scalings by the norms along their axes, signs by trying both, and where only lengths matter
+    projection, scalings by the norms along their axes, signs by trying both or by moduli, and where only lengths matter
     (a scaling is sought) whatever keeps them.
 
     Args:
@@ -52,16 +57,21 @@ def views(
         unknown: Other symmetries whose elements are not known yet.
         a: The first point, moved by what is known and comes before it.
         b: The second, moved back by what is known and comes after it.
+        known: Those others whose elements are known.
     """
     found = []
     for slot in symmetry.slots:
+        if clouded(slot, known, [u for u in unknown if not isinstance(u.group, Translation)]):
+            continue
         if isinstance(slot, Slot) and (view := _view(symmetry, slot, unknown, a, b)) is not None:
             found.append(view)
     return found
 
 
 def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> View | None:
-    signed, scalings = False, []
+    signed, moduli, scalings = False, False, []
+    if any(s is not slot and s.parameter == slot.parameter and overlap(s.block, slot.block) for s in symmetry.slots):
+        return None  # it moves these entries twice: a square matrix, from both sides
     for other in unknown:
         if any(name in other.parameters for name in slot.reads):
             return None
@@ -74,6 +84,7 @@ def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> 
             if effect is None:
                 return None
             signed |= effect == "sign"
+            moduli |= effect == "signs"
             if effect == "scale":
                 scalings.append(rival)
     axes = {r.dims for r in scalings}
@@ -83,6 +94,8 @@ def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> 
     for rival in scalings[:1]:
         clean = [_normalized(rival, point) for point in clean]
     x, y = (_rows(symmetry, slot, point) for point in clean)
+    if moduli:
+        x, y = x.abs(), y.abs()
     return View(x, y, float(slot.charge), signed)
 
 
@@ -95,7 +108,7 @@ def _effect(symmetry: Symmetry, slot: Slot, other: Symmetry, rival: Slot) -> str
         if isinstance(other.group, PositiveScaling):
             return "scale"
         if isinstance(other.group, SignFlip) and rival.block == slot.block:
-            return "sign" if set(rival.dims) <= set(slot.dims) else None
+            return "sign" if set(rival.dims) <= set(slot.dims) else "signs"
     if isinstance(symmetry.group, PositiveScaling):
         if isinstance(other.group, SignFlip):
             return "nothing"
@@ -153,9 +166,7 @@ def _image(shift: Shift, x: Tensor, tensors, unknown: Sequence[Symmetry]) -> Ten
     if not fixed:
         return x.clone()
     vectors = [weights.get(c, torch.ones(x.shape[output.index(c)]).to(x)) for c in fixed]
-    vectors = [
-        v / torch.linalg.vector_norm(v).clamp_min(torch.finfo(torch.float64).tiny) for v in vectors
-    ]
+    vectors = [v / torch.linalg.vector_norm(v).clamp_min(torch.finfo(torch.float64).tiny) for v in vectors]
     free = "".join(c for c in output if c in own)
     along = torch.einsum(f"{output},{','.join(fixed)}->{free}", x, *vectors)
     return torch.einsum(f"{free},{','.join(fixed)}->{output}", along, *vectors)
