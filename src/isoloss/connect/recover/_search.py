@@ -268,8 +268,12 @@ class Search:
             torch.zeros(*self.symmetries[k].batch, *self.symmetries[k].group.algebra_shape).to(start[k])
             for k in free
         ]
-        before, limit = self.residual(start), min(1000, 10 + 2 * sum(z.numel() for z in zeros))
-        found = placed(tuple(gauss_newton(gap, zeros, steps=10, iterations=limit)))
+        # Where a discrete element was guessed, what is continuous can hardly mend it.
+        guessed = any(known < 1.0 and not s.dim for s, known in zip(self.symmetries, self.known, strict=True))
+        steps, most = (2, 50) if guessed else (10, 1000)
+        limit = min(most, 10 + 2 * sum(z.numel() for z in zeros))
+        before = self.residual(start)
+        found = placed(tuple(gauss_newton(gap, zeros, steps=steps, iterations=limit)))
         if self.residual(found) < before:
             for k in free:
                 self.elements[k] = found[k]

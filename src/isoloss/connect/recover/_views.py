@@ -116,6 +116,11 @@ def _effect(symmetry: Symmetry, slot: Slot, other: Symmetry, rival: Slot) -> str
             return "nothing"
     if isinstance(symmetry.group, SignFlip) and isinstance(other.group, PositiveScaling):
         return "nothing"
+    if isinstance(symmetry.group, ComplexScaling) and isinstance(other.group, SignFlip):
+        return "nothing" if set(rival.dims) <= set(slot.dims) else None  # a phase of pi
+    if isinstance(symmetry.group, Orthogonal) and not rival.dims:
+        # One factor for the whole block: rotations keep its norm, and a sign is a rotation by itself.
+        return {PositiveScaling: "scale", SignFlip: "nothing"}.get(type(other.group))
     return None
 
 
@@ -197,6 +202,8 @@ def head_features(
 
     .. math:: (g X)^T (g^{-T} Y) = X^T Y
 
+    Where only one charge can be used (queries whose heads are permuted within a group), the projector on the span of X.
+
     Args:
         symmetry: A permutation of heads.
         unknown: Other symmetries; those with one matrix per head are what hides the heads.
@@ -229,15 +236,18 @@ def _head_axis(symmetry: Symmetry, other: Symmetry) -> int | None:
     return axes.pop() if len(axes) == 1 else None
 
 
-def _sketch(other: Symmetry, parts: list[View], size: int = 16) -> tuple[Tensor, Tensor] | None:
+def _sketch(other: Symmetry, parts: list[View]) -> tuple[Tensor, Tensor] | None:
     orthogonal = isinstance(other.group, Orthogonal)
     plus = [v for v in parts if orthogonal or v.charge > 0]
     minus = plus if orthogonal else [v for v in parts if v.charge < 0]
-    if not plus or not minus:
+    if not plus and not minus:
         return None
     found = []
     for end in ("x", "y"):
-        one, two = (_compressed([getattr(v, end) for v in side], size) for side in (plus, minus))
+        sides = [torch.cat([getattr(v, end) for v in side], 1) for side in (plus, minus) if side]
+        if len(sides) == 1:  # one charge alone: what is left of it is the space that the vectors span
+            sides = [_spanning(sides[0], other)] * 2
+        one, two = map(_compressed, sides)
         if isinstance(other.group, ComplexScaling):
             p, q = (torch.complex(*t.unbind(-2)) for t in (one, two))
             invariant = torch.view_as_real(torch.einsum("brf,bsf->brsf", p, q.conj()))
@@ -247,9 +257,16 @@ def _sketch(other: Symmetry, parts: list[View], size: int = 16) -> tuple[Tensor,
     return found[0], found[1]
 
 
-def _compressed(parts: list[Tensor], size: int) -> Tensor:
+def _spanning(x: Tensor, other: Symmetry) -> Tensor:
+    """An orthonormal basis of the columns of (B, R, n); complex numbers have one column each."""
+    if isinstance(other.group, ComplexScaling):
+        norms = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        return x / torch.where(norms > 0, norms, 1.0)
+    return torch.linalg.qr(x).Q
+
+
+def _compressed(stacked: Tensor, size: int = 16) -> Tensor:
     """Random combinations of the vectors, the same ones every time."""
-    stacked = torch.cat(parts, 1)
     generator = torch.Generator().manual_seed(0)
     mix = torch.randn(size, stacked.shape[1], generator=generator, dtype=torch.float64).to(stacked)
     return torch.einsum("sr,br...->bs...", mix, stacked)
