@@ -12,6 +12,7 @@ from connect.points import NETWORKS, draw, planted, relu, run, sequential, tenso
 from isoloss.connect import find_group_element
 from isoloss.groups import GeneralLinear, Orthogonal, Permutation, PositiveScaling, SignFlip
 from isoloss.symmetry import Block, Slot, Symmetries, Symmetry
+from zoo import ZOO
 
 # Least squares and products in float64: a few hundred roundings, times condition numbers of some ten.
 ROUNDING = 1e-12
@@ -32,6 +33,38 @@ def test_a_planted_element_is_recovered(name):
     )
     moved = a | symmetries.act(found.elements, a)
     assert_close(moved, b, rtol=1e-11, atol=1e-11)
+
+
+DEEP = [
+    "llama_like",  # rotations of the stream, gates, grouped queries, rotary phases, tied to nothing
+    "gqa_broadcast",  # heads within groups of heads
+    "rope_biased",
+    "vit_cls",  # LayerNorm: rotations that fix the ones, shifts in front and behind
+    "encoder_layer_pre_gelu",
+    "state_space",  # one matrix, moved from both sides
+    "lstm_two_layers",
+    "qk_rmsnorm",
+    "weight_norm_old",
+]
+
+
+@pytest.mark.parametrize("name", [n for n in DEEP if n in ZOO])
+def test_deep_networks_with_all_their_symmetries_at_once(name):
+    model, inputs = ZOO[name].build()
+    symmetries, a = isoloss.find(model, inputs), tensors(model.double())
+    b = a | symmetries.act([s.sample(0.5, dtype=torch.float64) for s in symmetries], a)
+    assert find_group_element(a, b, symmetries).residual < ROUNDING
+    first = symmetries[0].parameters[0]
+    assert not find_group_element(a, b | {first: b[first] + 1e-3 * draw(*b[first].shape)}, symmetries)
+
+
+def test_what_cannot_be_found_is_denied_not_invented():
+    """LoRA beside a trainable base: a bilinear translation hides all of the weights (docs/connect.md)."""
+    model, inputs = ZOO["lora_trainable"].build()
+    symmetries, a = isoloss.find(model, inputs), tensors(model.double())
+    b = a | symmetries.act([s.sample(0.5, dtype=torch.float64) for s in symmetries], a)
+    found = find_group_element(a, b, symmetries)
+    assert not found and found.undetermined
 
 
 @pytest.mark.parametrize("name", NETWORKS)

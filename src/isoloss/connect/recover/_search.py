@@ -209,7 +209,8 @@ class Search:
                     right |= minus.act(g.mT, right)
             return tuple(left[n] - right[n] for n in names)
 
-        start = [s.identity(dtype=torch.float64) for s in group]
+        home = self.a[names[0]].device
+        start = [s.identity(dtype=torch.float64, device=home) for s in group]
         before = _size(gap(*start))
         found = gauss_newton(gap, start, steps=4, iterations=4 * sum(g.numel() for g in start))
         if _size(gap(*found)) > max(1e-6 * before, self.goal * self._size):

@@ -70,7 +70,10 @@ def views(
 
 def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> View | None:
     signed, moduli, scalings = False, False, []
-    if any(s is not slot and s.parameter == slot.parameter and overlap(s.block, slot.block) for s in symmetry.slots):
+    if any(
+        s is not slot and s.parameter == slot.parameter and overlap(s.block, slot.block)
+        for s in symmetry.slots
+    ):
         return None  # it moves these entries twice: a square matrix, from both sides
     for other in unknown:
         if any(name in other.parameters for name in slot.reads):
@@ -101,6 +104,8 @@ def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> 
 
 def _effect(symmetry: Symmetry, slot: Slot, other: Symmetry, rival: Slot) -> str | None:
     """How an unknown symmetry can be taken out of a slot of the one that is sought; None if it cannot."""
+    if isinstance(symmetry.group, ComplexScaling) and isinstance(other.group, SignFlip):
+        return "nothing"  # a phase of pi, where it keeps the network
     if not same(slot.block, rival.block):
         return None
     apart = rival.block == slot.block and not set(rival.dims) & set(slot.dims)
@@ -116,8 +121,6 @@ def _effect(symmetry: Symmetry, slot: Slot, other: Symmetry, rival: Slot) -> str
             return "nothing"
     if isinstance(symmetry.group, SignFlip) and isinstance(other.group, PositiveScaling):
         return "nothing"
-    if isinstance(symmetry.group, ComplexScaling) and isinstance(other.group, SignFlip):
-        return "nothing" if set(rival.dims) <= set(slot.dims) else None  # a phase of pi
     if isinstance(symmetry.group, Orthogonal) and not rival.dims:
         # One factor for the whole block: rotations keep its norm, and a sign is a rotation by itself.
         return {PositiveScaling: "scale", SignFlip: "nothing"}.get(type(other.group))
