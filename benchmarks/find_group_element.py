@@ -3,7 +3,7 @@
     python benchmarks/find_group_element.py            # about two minutes
     python benchmarks/find_group_element.py --json     # and write benchmarks/results/find_group_element.json
 
-Zoo: random elements (scale 0.5) of all symmetries that `find` reports, those exact only up to eps included, act at once on
+Zoo: random elements (scale 0.5) of all symmetries that `find` reports act at once, those exact up to eps included, on
 every architecture that has a symmetry; recovered means a relative residual below 1e-8. Perceptrons: 64-w-w-w-10 with
 LeakyReLU, random permutations and scalings; CPU time on one thread, for the moved point and for one beside the orbit.
 """
