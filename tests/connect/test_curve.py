@@ -165,6 +165,26 @@ def test_data_dependent_curves_keep_the_outputs_of_the_batch(action):
     assert (run(model, gamma.end, other) - model(other)).abs().max() > 1e-3  # of the batch only
 
 
+def test_convolutions_and_float32_too():
+    """A channel is read by several taps, and by several positions of a flattened image."""
+    model = sequential(
+        nn.Conv2d(1, 3, 2), nn.Tanh(), nn.Conv2d(3, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 2)
+    )
+    x, other = draw(1, 1, 4, 4), draw(5, 1, 4, 4)
+    swap = GeneralLinear(3).sample(scale=0.1, dtype=torch.float64)[[1, 0, 2]]
+    elements = [swap, GeneralLinear(2).sample(scale=0.1, dtype=torch.float64)]
+    symmetries = isoloss.find(model, x)
+    for where in (symmetries, None):
+        gamma = orbit_curve(model, where, elements, action=Difference(), inputs=x, component="permute")
+        assert_close(run(model, gamma.start, other), model(other).detach(), rtol=1e-10, atol=1e-10)
+        assert_close(run(model, gamma.end, x), model(x).detach(), rtol=1e-9, atol=1e-9)
+        assert (gamma.end["0.weight"] - gamma.start["0.weight"]).abs().max() > 1e-3
+    gamma = orbit_curve(
+        model.float(), symmetries, elements, action=Difference(), inputs=x.float(), component="permute"
+    )
+    assert {t.dtype for t in gamma(TIMES[:2]).values()} == {torch.float32}
+
+
 @pytest.mark.parametrize("action", [Frame(), Difference(), One(), Two()], ids=lambda a: a.name)
 def test_derivatives_of_data_dependent_curves(action):
     """Against differences of fourth order, whose errors are some 1e-12 of the sixth derivative and 1e-7 of rounding."""
@@ -224,7 +244,7 @@ def test_clear_sentences():
     ):
         orbit_curve(model, symmetries, elements, action=Frame())
     with pytest.raises(ValueError, match="a data-dependent action needs the model, to run it; got tensors"):
-        orbit_curve(a, symmetries, elements, action=Frame(), inputs=x)
+        orbit_curve(a, None, elements, action=Frame(), inputs=x)
     with pytest.raises(ValueError, match="symmetries must be what isoloss.find returns; got NoneType"):
         orbit_curve(model, None, elements)
     with pytest.raises(ValueError, match="one element per pair of layers; got 1 for 2 pairs"):
@@ -238,7 +258,7 @@ def test_clear_sentences():
     with pytest.raises(ValueError, match="component must be"):
         orbit_curve(model, symmetries, elements, component="other")
     with pytest.raises(
-        ValueError, match="two linear layers with one elementwise activation between them; got none"
+        ValueError, match="a data-dependent action needs two adjacent linear or convolutional layers"
     ):
         orbit_curve(sequential(nn.Linear(4, 2)), None, [], action=Frame(), inputs=x)
     with pytest.raises(ValueError, match="n must be an odd number of at least 3; got 4"):

@@ -68,8 +68,9 @@ def orbit_curve(
 
     Args:
         model: w: a model, or tensors by name.
-        symmetries: What acts. With an action they say nothing, and pairs of layers may stand here; None takes
-            `isoloss.teleport.curves.layer_pairs(model, inputs)`.
+        symmetries: What acts. With an action GL acts on the pairs of layers that
+            `isoloss.teleport.curves.layer_pairs` reads off the symmetries, or off the model if they are None; pairs of
+            your own may stand here.
         elements: g: one element per symmetry, or one matrix per pair of layers; None moves nothing.
         component: As in `curve`.
         action: A data-dependent action, such as `isoloss.dependent.Frame()`.
@@ -97,16 +98,13 @@ def orbit_curve(
             f"{where}: a data-dependent action keeps the outputs of one batch; got no inputs; "
             "pass inputs=..., the batch as the model takes it."
         )
-    elif not isinstance(model, nn.Module):
+    elif isinstance(symmetries, Symmetries):
+        pairs = layer_pairs(symmetries.bind(model) if isinstance(model, nn.Module) else symmetries, inputs)
+    elif isinstance(model, nn.Module):
+        pairs = layer_pairs(model, inputs)
+    else:
         raise ValueError(
             f"{where}: a data-dependent action needs the model, to run it; got tensors; "
-            "pass the model, or pairs of layers: isoloss.teleport.curves.LayerPair."
-        )
-    else:
-        pairs = layer_pairs(model, inputs)
-    if not pairs:
-        raise ValueError(
-            f"{where}: a data-dependent action needs two linear layers with one elementwise activation between them; "
-            "got none; name them: isoloss.teleport.curves.LayerPair(model, inputs, incoming, outgoing, activation)."
+            "pass the model, its symmetries, or pairs of layers: isoloss.teleport.curves.LayerPair."
         )
     return dependent(point, pairs, elements, action, component, where)

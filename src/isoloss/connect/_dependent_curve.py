@@ -50,7 +50,7 @@ class DependentCurve(SmoothPath):
                 moved |= self._reflected(pair, reflection, point | moved)
             for a in algebra:
                 moved |= self._moved(pair, a, t, point | moved)
-        return moved
+        return {n: x.to(point[n].dtype) for n, x in moved.items()}
 
     def _moved(self, pair: LayerPair, algebra: Tensor, t: Tensor, tensors: Tensors) -> Tensors:
         match self.action:
@@ -66,8 +66,9 @@ class DependentCurve(SmoothPath):
         """A permutation of the units, which keeps the outputs on all data."""
         u, v, _ = pair.read(tensors)
         order = reflection.argmax(-1)
-        rest = torch.arange(len(order), u.shape[1], device=u.device)  # the bias is nobody's
-        return pair.write(u[:, torch.cat([order, rest])], v[order])
+        taps = u.shape[1] // pair.width  # a unit may be read by several columns, the bias is nobody's
+        read = u[:, : pair.width * taps].unflatten(1, (pair.width, taps))[:, order].flatten(1)
+        return pair.write(torch.cat([read, u[:, pair.width * taps :]], 1), v[order])
 
     def _mapped(self, f, times: Tensor) -> Tensors:
         # Ranks are decided by values, which vmap cannot: one point after another.

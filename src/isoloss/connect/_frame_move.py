@@ -26,7 +26,7 @@ def frame_moved(pair: LayerPair, algebra: Tensor, t: Tensor, tensors: dict[str, 
     """
     u, v, x = pair.read(tensors)
     moved = torch.linalg.matrix_exp(t * algebra.to(u)) @ v
-    here, there = (_units(pair.activation(w @ x), u) for w in (v, moved))
+    here, there = (pair.units([w @ x], tensors)[0] for w in (v, moved))
     back = torch.linalg.pinv(there)
     new = (u @ here) @ back
     h, k = here.shape
@@ -45,7 +45,3 @@ def _complement(s: Tensor, inverse: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         c = 1.5 * c - 0.5 * c @ (c.mT @ c)
     return c
-
-
-def _units(s: Tensor, u: Tensor) -> Tensor:
-    return s if u.shape[1] == s.shape[0] else torch.cat([s, torch.ones_like(s[:1])])
