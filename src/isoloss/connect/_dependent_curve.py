@@ -47,10 +47,10 @@ class DependentCurve(SmoothPath):
         moved: Tensors = {}
         for pair, algebra, reflection in zip(self.pairs, self.algebra, self.reflections, strict=True):
             if reflection is not None:
-                moved |= self._reflected(pair, reflection, point | moved)
+                moved |= _like(self._reflected(pair, reflection, point | moved), point)
             for a in algebra:
-                moved |= self._moved(pair, a, t, point | moved)
-        return {n: x.to(point[n].dtype) for n, x in moved.items()}
+                moved |= _like(self._moved(pair, a, t, point | moved), point)
+        return moved
 
     def _moved(self, pair: LayerPair, algebra: Tensor, t: Tensor, tensors: Tensors) -> Tensors:
         match self.action:
@@ -76,6 +76,11 @@ class DependentCurve(SmoothPath):
             return f(times, self.point)
         points = [f(t, self.point) for t in times.flatten().unbind()]
         return {n: torch.stack([p[n] for p in points]).unflatten(0, times.shape) for n in points[0]}
+
+
+def _like(moved: Tensors, point: Tensors) -> Tensors:
+    """In the dtypes of the parameters: the model runs on them before the next pair moves."""
+    return {n: x.to(point[n].dtype) for n, x in moved.items()}
 
 
 def dependent(
