@@ -9,7 +9,7 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import dependent, finding, flow, groups, landscape, problems, symmetry, teleport
+from isoloss import connect, dependent, finding, flow, groups, landscape, problems, symmetry, teleport
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -20,6 +20,7 @@ __all__ = [
     "Symmetry",
     "Teleport",
     "certificate",
+    "connect",
     "dependent",
     "find",
     "finding",
