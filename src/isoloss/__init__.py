@@ -9,7 +9,7 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import dependent, finding, groups, problems, symmetry, teleport
+from isoloss import dependent, ensemble, finding, groups, problems, symmetry, teleport
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -21,6 +21,7 @@ __all__ = [
     "Teleport",
     "certificate",
     "dependent",
+    "ensemble",
     "find",
     "finding",
     "groups",
