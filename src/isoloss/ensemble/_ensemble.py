@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from isoloss._checks import is_whole
 from isoloss._files import write_file
-from isoloss.ensemble._evaluation import Randomness, Recorder, looped, mapped, modes_of
+from isoloss.ensemble._evaluation import Randomness, Recorder, looped, mapped
 from isoloss.ensemble._tensors import equal, stacked, with_tensors
 from isoloss.symmetry import named_tensors
 
@@ -90,6 +90,10 @@ class Ensemble(nn.Module):
         self._recorder = Recorder()
         stacks = {name: stacked([m.get(name, tensors[name]) for m in given]) for name in self._own}
         self.net = with_tensors(model, stacks)
+        # Where its tensors are kept, for looking for them takes longer than evaluating a small network.
+        self._kept = _places(self.net)
+        self._ties = _ties(self.net)
+        self._parts = list(self.net.modules())
         self.training = model.training
 
     @classmethod
@@ -116,16 +120,14 @@ class Ensemble(nn.Module):
             ValueError: If torch.vmap cannot run the model.
             TypeError: If a member returns something else than a tensor.
         """
-        tensors = named_tensors(self.net)
-        own = {name: tensors[name] for name in self._own}
-        shared = {name: t for name, t in tensors.items() if name not in own}
-        inputs = (args, kwargs)
+        tensors = {name: holder[key] for name, holder, key in self._kept}
+        own = {name: tensors.pop(name) for name in self._own}
+        shared, inputs = tensors, (args, kwargs)
         if self.evaluation == "loop":
             return looped(self._one, own, shared, inputs)
-        modes = modes_of(self.net)
         try:
-            if self.evaluation == "recorded" and not any(modes):
-                return self._recorder(self._one, own, shared, inputs, self.chunk, modes)
+            if self.evaluation == "recorded" and not any(part.training for part in self._parts):
+                return self._recorder(self._one, own, shared, inputs, self.chunk)
             return mapped(self._one, own, shared, inputs, self.randomness, self.chunk)
         except (RuntimeError, ValueError, NotImplementedError) as error:
             self._try_alone(own, shared, inputs)
@@ -241,7 +243,9 @@ class Ensemble(nn.Module):
 
     def _one(self, own: dict[str, Tensor], shared: dict[str, Tensor], inputs: Any) -> Tensor:
         args, kwargs = inputs
-        y = functional_call(self.net, shared | own, args, kwargs)
+        tensors = shared | own
+        tensors |= {name: tensors[first] for name, first in self._ties}
+        y = functional_call(self.net, tensors, args, kwargs, tie_weights=False)
         y = y if self.output is None else self.output(y)
         if not isinstance(y, Tensor):
             raise TypeError(
@@ -255,6 +259,23 @@ class Ensemble(nn.Module):
         """Run one member by itself, on copies, so that an error of the model is raised as such."""
         first = {name: t[0].clone() for name, t in own.items()}
         self._one(first, {name: t.clone() for name, t in shared.items()}, inputs)
+
+
+def _places(net: nn.Module) -> list[tuple[str, dict[str, Any], str]]:
+    """Name of each parameter and buffer, and the dictionary and key where its module keeps it."""
+    modules, found = dict(net.named_modules(remove_duplicate=False)), []
+    for name in named_tensors(net):
+        owner, _, key = name.rpartition(".")
+        module = modules[owner]
+        found.append((name, module._parameters if key in module._parameters else module._buffers, key))
+    return found
+
+
+def _ties(net: nn.Module) -> list[tuple[str, str]]:
+    """Further names of tied tensors, each with the first name."""
+    first = {id(t): name for name, t in named_tensors(net).items()}
+    every = [*net.named_parameters(remove_duplicate=False), *net.named_buffers(remove_duplicate=False)]
+    return [(name, first[id(t)]) for name, t in every if first[id(t)] != name]
 
 
 def _checked(

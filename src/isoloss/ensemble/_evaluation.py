@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
@@ -61,28 +61,37 @@ class Recorder:
     def __init__(self) -> None:
         self._known: dict[Any, Callable[..., Tensor]] = {}
 
-    def __call__(
-        self, one: One, own: Tensors, shared: Tensors, inputs: Any, chunk: int | None, modes: Any
-    ) -> Tensor:
-        """See `mapped`; `modes` is whatever else the operations depend on."""
+    def __call__(self, one: One, own: Tensors, shared: Tensors, inputs: Any, chunk: int | None) -> Tensor:
+        """See `mapped`."""
         leaves, structure = tree_flatten(inputs)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        rest = tuple(None if isinstance(leaf, Tensor) else repr(leaf) for leaf in leaves)
+        rest = [repr(leaf) for leaf in leaves if not isinstance(leaf, Tensor)]
         tensors = [leaves[i] for i in places]
-        likes = tuple((t.shape, t.dtype, t.device) for t in (*tensors, *own.values(), *shared.values()))
-        key = (str(structure), rest, likes, chunk, modes)
+        first = next(iter(own.values()))
+        like = [(t.shape, t.dtype, t.device) for t in tensors]
+        key = (repr(structure), *rest, *like, first.dtype, first.device, chunk)
+        weights = (*own.values(), *shared.values())
         if key not in self._known:
+            names = (*own, *shared)
 
-            def together(own: Tensors, shared: Tensors, *tensors: Tensor) -> Tensor:
+            def together(*flat: Tensor) -> Tensor:
+                named = dict(zip(names, flat, strict=False))
                 filled = list(leaves)
-                for i, t in zip(places, tensors, strict=True):
+                for i, t in zip(places, flat[len(names) :], strict=True):
                     filled[i] = t
                 with JointLinear():
-                    return mapped(one, own, shared, tree_unflatten(filled, structure), "error", chunk)
+                    return mapped(
+                        one,
+                        {n: named[n] for n in own},
+                        {n: named[n] for n in shared},
+                        tree_unflatten(filled, structure),
+                        "error",
+                        chunk,
+                    )
 
             with torch.no_grad():
-                self._known[key] = make_fx(together)(own, shared, *tensors)
-        return self._known[key](own, shared, *tensors)
+                self._known[key] = make_fx(together)(*weights, *tensors).forward
+        return self._known[key](*weights, *tensors)
 
     def __deepcopy__(self, memo: dict) -> "Recorder":
         return Recorder()
@@ -133,8 +142,3 @@ class _Linear(torch.autograd.Function):
 def _first(t: Tensor, dim: int | None, info) -> Tensor:
     """The stacked tensor with the member first; one that all share is repeated, as a view."""
     return t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
-
-
-def modes_of(model: nn.Module) -> tuple[bool, ...]:
-    """Which of its modules are in training mode."""
-    return tuple(m.training for m in model.modules())
