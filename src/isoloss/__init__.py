@@ -9,7 +9,7 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import dependent, ensemble, finding, groups, problems, symmetry, teleport
+from isoloss import catalogue, dependent, ensemble, finding, groups, problems, symmetry, teleport
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -19,6 +19,7 @@ __all__ = [
     "Symmetries",
     "Symmetry",
     "Teleport",
+    "catalogue",
     "certificate",
     "dependent",
     "ensemble",
