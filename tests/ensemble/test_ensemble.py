@@ -1,6 +1,7 @@
 """An ensemble is its members: outputs, gradients, training, files, whatever the model is made of."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -259,6 +260,21 @@ def test_state_dict_and_dtype():
     exactly(other.outputs(*args), one.outputs(*args))
     assert one.float().outputs(args[0].float()).dtype == torch.float32
     assert one[0][0].weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("evaluation", ["vmap", "recorded"])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_copies_are_apart(again, evaluation):
+    model, args, kwargs = built("tied")
+    ensemble = Ensemble.of(shaken(model, 3), evaluation=evaluation)
+    before = ensemble.outputs(*args, **kwargs)
+    twin = again(ensemble)
+    exactly(twin.outputs(*args, **kwargs), before)
+    with torch.no_grad():
+        for p in twin.parameters():
+            p.mul_(2.0)
+    assert not torch.equal(twin.outputs(*args, **kwargs), before)
+    exactly(ensemble.outputs(*args, **kwargs), before)
 
 
 @pytest.mark.parametrize("name", ["perceptron", "convolution_batchnorm", "tied"])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from ensemble.nets import perceptron
+from ensemble.nets import Tied, perceptron
 from isoloss import find
 from isoloss.dependent import Difference, Frame, Rotation, Two
 from isoloss.ensemble import (
@@ -71,6 +71,9 @@ NETS = {
     "linear": partial(perceptron, 3, 6, 2, activation=nn.Identity),
     "signs and permutations": partial(perceptron, 3, 6, 2, activation=nn.Tanh),
     "rotation": radial,
+    "batchnorm": lambda: (
+        nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)).double().eval()
+    ),
     "translation": lambda: nn.Sequential(nn.Linear(3, 4), nn.Softmax(-1)).double(),
 }
 
@@ -92,6 +95,35 @@ def test_members_of_an_exact_orbit_compute_the_same_function(net, form):
     assert (distances + torch.eye(5)).min() > 1e-2
     assert ensemble.agree and "agree on every input" in repr(ensemble)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_statistics_of_norms_move_along():
+    model = NETS["batchnorm"]()
+    ensemble = orbit_ensemble(model, find(model, torch.randn(4, 3).double()), 2, 0.3)
+    assert ensemble.net[1].running_mean.shape == (2, 6)
+
+
+def test_tied_weights_tokens_and_named_inputs():
+    model, inputs = Tied().double().eval(), {"tokens": torch.randint(7, (4, 5))}
+    ensemble = orbit_ensemble(model, find(model, inputs), 3, 0.3)
+    assert_close(ensemble(**inputs), model(**inputs), **CLOSE)
+    assert ensemble.net.head.weight is ensemble.net.table.weight
+
+
+def test_symmetries_up_to_the_eps_of_a_norm_stay_unless_asked_for():
+    norm = nn.LayerNorm(5, elementwise_affine=False)
+    model, x = nn.Sequential(nn.Linear(3, 5), norm, nn.Linear(5, 2)).double(), torch.randn(9, 3).double()
+    symmetries = find(model, x)
+    assert not all(s.exact for s in symmetries)
+    ensemble = orbit_ensemble(model, symmetries, 3, 0.5, form="exp")
+    assert ensemble.agree
+    assert_close(ensemble(x), model(x), **CLOSE)
+    both = orbit_ensemble(model, Exact(symmetries, approximate=True), 3, 0.5, form="exp")
+    apart = (both(x) - model(x)).abs().max()
+    assert not both.agree and 1e-9 < apart < 1e-2  # of the order of eps over the variance
+    inexact = symmetries.where(lambda s: not s.exact)
+    with pytest.raises(ValueError, match="approximate=True"):
+        orbit_ensemble(model, inexact, 3)
 
 
 def test_attacking_an_exact_orbit_is_attacking_the_model():
@@ -342,7 +374,11 @@ def calls():
         "nan": (partial(orbit_ensemble, model, symmetries, 2, float("nan")), ValueError, "epsilon must be"),
         "form": (partial(orbit_ensemble, model, symmetries, 2, form="log"), ValueError, "form must be"),
         "no data": (partial(orbit_ensemble, model, Difference(), 2), TypeError, "needs its data: OnBatch"),
-        "nothing": (partial(orbit_ensemble, model, symmetries[:0], 2), ValueError, "at least one symmetry"),
+        "nothing": (
+            partial(orbit_ensemble, model, symmetries[:0], 2),
+            ValueError,
+            "at least one exact symmetry",
+        ),
         "other model": (partial(orbit_ensemble, perceptron(3, 7, 2), symmetries, 2), ValueError, "shape"),
         "no pair": (
             partial(orbit_ensemble, nn.Linear(3, 2).double(), OnBatch(x), 2),

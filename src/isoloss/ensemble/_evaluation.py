@@ -51,6 +51,10 @@ def _without_fast_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+# Lists of operations that are kept; inputs of ever new shapes must not fill the memory.
+KEPT = 64
+
+
 class Recorder:
     """Evaluates all together and keeps the list of operations, to replay it for inputs of the same shapes.
 
@@ -89,6 +93,8 @@ class Recorder:
                         chunk,
                     )
 
+            if len(self._known) >= KEPT:
+                self._known.clear()
             with torch.no_grad():
                 self._known[key] = make_fx(together)(*weights, *tensors).forward
         return self._known[key](*weights, *tensors)

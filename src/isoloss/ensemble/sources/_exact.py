@@ -20,14 +20,20 @@ class Exact:
 
     Attributes:
         symmetries: Those of the model; choose some by `only`, `within` or `where`.
+        approximate: Also move those that only hold up to the eps of a norm; the members then agree up to it.
     """
 
     symmetries: Symmetries
+    approximate: bool = False
 
     @property
     def agree(self) -> bool:
-        """Whether the symmetries are exact; those of norms may only hold up to their eps."""
-        return all(s.exact for s in self.symmetries)
+        """Whether all that moves is exact."""
+        return all(s.exact for s in self._moving)
+
+    @property
+    def _moving(self) -> Symmetries:
+        return self.symmetries.where(lambda s: s.exact or self.approximate)
 
     def members(
         self, model: nn.Module, n: int, draw: Draw
@@ -37,12 +43,13 @@ class Exact:
         Raises:
             ValueError: If there is no symmetry, or the model is not theirs.
         """
-        if not len(self.symmetries):
+        if not len(self._moving):
             raise ValueError(
-                "orbit_ensemble: needs at least one symmetry; got none; see the notes of isoloss.find(model, inputs), "
-                "or choose a data-dependent action, OnBatch(inputs)."
+                f"orbit_ensemble: needs at least one exact symmetry; got none of {len(self.symmetries)}; see the notes "
+                "of isoloss.find(model, inputs), choose a data-dependent action, OnBatch(inputs), or "
+                "Exact(symmetries, approximate=True)."
             )
-        symmetries, tensors = self.symmetries.bind(model), named_tensors(model)
+        symmetries, tensors = self._moving.bind(model), named_tensors(model)
         wide = [torch.promote_types(torch.float32, tensors[s.parameters[0]].dtype) for s in symmetries]
 
         def member() -> dict[str, Tensor]:
