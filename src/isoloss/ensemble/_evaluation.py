@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -67,6 +66,8 @@ class Recorder:
 
     def __call__(self, one: One, own: Tensors, shared: Tensors, inputs: Any, chunk: int | None) -> Tensor:
         """See `mapped`."""
+        from torch.fx.experimental.proxy_tensor import make_fx  # half a second, for those who record
+
         leaves, structure = tree_flatten(inputs)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         rest = [repr(leaf) for leaf in leaves if not isinstance(leaf, Tensor)]
