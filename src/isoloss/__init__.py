@@ -9,7 +9,19 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import connect, dependent, finding, flow, groups, landscape, problems, symmetry, teleport
+from isoloss import (
+    catalogue,
+    connect,
+    dependent,
+    ensemble,
+    finding,
+    flow,
+    groups,
+    landscape,
+    problems,
+    symmetry,
+    teleport,
+)
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -19,9 +31,11 @@ __all__ = [
     "Symmetries",
     "Symmetry",
     "Teleport",
+    "catalogue",
     "certificate",
     "connect",
     "dependent",
+    "ensemble",
     "find",
     "finding",
     "flow",
