@@ -44,11 +44,13 @@ DEEP = [
     "state_space",  # one matrix, moved from both sides
     "lstm_two_layers",
     "qk_rmsnorm",
-    "weight_norm_old",
+    "conv_grouped",  # channels within groups, and the groups
+    "groupnorm",
+    "experts_bmm",
 ]
 
 
-@pytest.mark.parametrize("name", [n for n in DEEP if n in ZOO])
+@pytest.mark.parametrize("name", DEEP)
 def test_deep_networks_with_all_their_symmetries_at_once(name):
     model, inputs = ZOO[name].build()
     symmetries, a = isoloss.find(model, inputs), tensors(model.double())

@@ -25,7 +25,7 @@ class Search:
        disturbs; its neighbours can then be solved for, and so on, from the inputs and the outputs inward.
     2. *Joint.* Matrix groups that only together are determined (layers narrower at the ends) are one linear problem.
     3. *Translations*, once all else is known.
-    4. *Sweeps.* Every discrete element once more from all of its slots; a change is kept if it lowers the residual.
+    4. *Sweeps.* Every element once more from all of its slots; a change is kept if it lowers the residual.
     5. *Polish.* Gauss and Newton over all continuous elements, if the residual is still above rounding.
 
     Args:
@@ -222,14 +222,11 @@ class Search:
         return True
 
     def _sweep(self, members: list[int]) -> bool:
-        """Solve for each discrete element from all of its slots; did that help?"""
-        helped = False
-        best = self._residual()
+        """Solve for each element once more, from all of its slots; did that help?"""
+        helped, best = False, self._residual()
         for k in members:
             old, known = self.elements[k], self.known[k]
-            if old is None or known == 1.0 and isinstance(self.symmetries[k].group, SignFlip):
-                continue
-            solution = self._solve(k, everything=True)
+            solution = None if old is None else self._solve(k, everything=True)
             if solution is None:
                 continue
             self._accept(k, solution)

@@ -49,8 +49,8 @@ def views(
     """The slots from which the symmetry can be read, whatever the unknown ones do.
 
     A slot that an unknown symmetry moves as well is used only if its effect can be taken out: translations by a
-    projection, scalings by the norms along their axes, signs by trying both or by moduli, and where only lengths matter
-    (a scaling is sought) whatever keeps them.
+    projection, scalings by the norms along their axes, signs by trying both or by moduli, permutations along other axes
+    by sorting, and where only lengths matter (a scaling is sought) whatever keeps them.
 
     Args:
         symmetry: What is sought.
@@ -69,7 +69,7 @@ def views(
 
 
 def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> View | None:
-    signed, moduli, scalings = False, False, []
+    signed, moduli, scalings, orders = False, False, [], []
     if any(
         s is not slot and s.parameter == slot.parameter and overlap(s.block, slot.block)
         for s in symmetry.slots
@@ -90,15 +90,20 @@ def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> 
             moduli |= effect == "signs"
             if effect == "scale":
                 scalings.append(rival)
-    axes = {r.dims for r in scalings}
-    if len(axes) > 1:
+            if effect == "order":
+                orders.append(rival)
+    if len({r.dims for r in scalings}) > 1:
         return None
+    if orders and signed:  # sorting does not go with changes of sign
+        signed, moduli = False, True
     clean = [_without_shifts(slot, unknown, point) for point in (a, b)]
     for rival in scalings[:1]:
         clean = [_normalized(rival, point) for point in clean]
-    x, y = (_rows(symmetry, slot, point) for point in clean)
     if moduli:
-        x, y = x.abs(), y.abs()
+        clean = [point | {slot.parameter: point[slot.parameter].abs()} for point in clean]
+    for rival in orders:
+        clean = [_ordered(rival, point) for point in clean]
+    x, y = (_rows(symmetry, slot, point) for point in clean)
     return View(x, y, float(slot.charge), signed)
 
 
@@ -114,6 +119,8 @@ def _effect(symmetry: Symmetry, slot: Slot, other: Symmetry, rival: Slot) -> str
             return "scale"
         if isinstance(other.group, SignFlip) and rival.block == slot.block:
             return "sign" if set(rival.dims) <= set(slot.dims) else "signs"
+        if isinstance(other.group, Permutation) and rival.block == slot.block:
+            return "order" if rival.dims[-1] not in slot.dims else None
     if isinstance(symmetry.group, PositiveScaling):
         if isinstance(other.group, SignFlip):
             return "nothing"
@@ -195,6 +202,14 @@ def _normalized(rival: Slot, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     rest = [d for d in range(view.dim()) if d not in rival.dims]
     norms = torch.linalg.vector_norm(view, dim=rest, keepdim=True) if rest else view.abs()
     view.div_(torch.where(norms > 0, norms, 1.0))
+    return tensors | {rival.parameter: clean}
+
+
+def _ordered(rival: Slot, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Entries in the order of their size along the axis of a permutation that is not known."""
+    clean = tensors[rival.parameter].double().clone()
+    view = rival.block.view(clean)
+    view.copy_(view.sort(rival.dims[-1]).values)
     return tensors | {rival.parameter: clean}
 
 
