@@ -196,8 +196,12 @@ class Search:
         ]
         if not names:
             return False
-        here = {n: self._around(k)[0][n] for k in members for n in self.symmetries[k].parameters}
-        there = {n: self._around(k)[1][n] for k in members for n in self.symmetries[k].parameters}
+        here: dict[str, Tensor] = {}
+        there: dict[str, Tensor] = {}
+        for k in members:
+            one, two = self._around(k)
+            here |= {n: one[n] for n in self.symmetries[k].parameters}
+            there |= {n: two[n] for n in self.symmetries[k].parameters}
         halves = [(_half(s, 1), _half(s, -1)) for s in group]
 
         def gap(*elements: Tensor) -> tuple[Tensor, ...]:
