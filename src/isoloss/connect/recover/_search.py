@@ -10,7 +10,7 @@ from isoloss.connect.recover._least_squares import gauss_newton
 from isoloss.connect.recover._overlap import clouded, overlap
 from isoloss.connect.recover._solvers import SOLVERS, Solution
 from isoloss.connect.recover._views import head_features, views
-from isoloss.groups import GeneralLinear, Permutation, SignFlip, Translation
+from isoloss.groups import GeneralLinear, Permutation, Translation
 from isoloss.symmetry import Shift, Slot, Symmetries, Symmetry
 
 Tensors = Mapping[str, Tensor]
