@@ -1,7 +1,7 @@
 """What the figures share: axes, colours, curves with the range of the seeds."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,35 @@ COLORS = ("#4c72b0", "#dd8452", "#55a868", "#c44e52", "#8172b3", "#937860", "#da
 BEYOND = 1e12
 
 
-def canvas(rows: int = 1, columns: int = 1, *, width: float = 4.2, height: float = 3.4):
-    """A figure and its axes, an array (rows, columns); no display is needed."""
+def canvas(
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    width: float = 4.2,
+    height: float = 3.4,
+    solid: Collection[int] = (),
+):
+    """A figure and its axes, an array (rows, columns); no display is needed.
+
+    Args:
+        rows: How many.
+        columns: How many.
+        width: Of one column, in inches.
+        height: Of one row.
+        solid: Columns whose axes have three dimensions.
+    """
     figure = matplotlib("reproduce").figure.Figure(
         figsize=(width * columns, height * rows), layout="constrained"
     )
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.grid(True, **GRID)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
+    axes = np.empty((rows, columns), dtype=object)
+    for i in range(axes.size):
+        kind = "3d" if i % columns in solid else None
+        axes.flat[i] = axis = figure.add_subplot(rows, columns, i + 1, projection=kind)
         axis.tick_params(which="both", labelsize=8)
+        if kind is None:
+            axis.grid(True, **GRID)
+            axis.set_axisbelow(True)
+            axis.spines[["top", "right"]].set_visible(False)
         axis.xaxis.label.set_fontsize(9)
         axis.yaxis.label.set_fontsize(9)
     return figure, axes

@@ -1,9 +1,14 @@
 """The experiments, one file each; `EXPERIMENTS` lists them in the order of the papers."""
 
 from isoloss.reproduce._experiment import Experiment
+from isoloss.reproduce.experiments._attacks import attacks
+from isoloss.reproduce.experiments._components import components
 from isoloss.reproduce.experiments._convergence import convergence
+from isoloss.reproduce.experiments._curves import curves
 from isoloss.reproduce.experiments._distance import distance
+from isoloss.reproduce.experiments._ensembles import ensembles
 from isoloss.reproduce.experiments._generalization import generalization
+from isoloss.reproduce.experiments._interpolation import interpolation
 from isoloss.reproduce.experiments._minima import minima
 from isoloss.reproduce.experiments._mnist import mnist
 from isoloss.reproduce.experiments._optimizers import optimizers
@@ -16,6 +21,11 @@ from isoloss.reproduce.experiments._test_functions import booth, rosenbrock
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e
     for e in (
+        ensembles,
+        attacks,
+        components,
+        interpolation,
+        curves,
         rosenbrock,
         booth,
         regression,
