@@ -11,7 +11,49 @@ from reproduce.images import write_images
 
 IMAGES = {"samples": 60, "held_out": 20, "epochs": 2, "seeds": 1, "batch": 30}
 
+HEADS = {
+    "samples": 60,
+    "held_out": 20,
+    "epochs": 1,
+    "seeds": 1,
+    "batch": 30,
+    "channels": 2,
+    "width": 4,
+    "members": 3,
+    "action_batch": 20,
+    "evaluation_batch": 10,
+}
+
 TINY = {
+    "ensembles": HEADS | {"epsilons": (0.1, 1.0)},
+    "attacks": HEADS
+    | {"epsilons": (0.5,), "strengths": (1.0, 2.0), "attacked": 20, "pgd_attacked": 10, "pgd_steps": 2},
+    "components": {
+        "layers": (2, 3),
+        "widths": (1, 2),
+        "samples": 8,
+        "chord_weights": 4,
+        "shown": 30,
+        "seeds": 1,
+    },
+    "interpolation": {
+        "factors": (2.0, 8.0),
+        "heights": (1.0,),
+        "degrees": (0.5, 1.0),
+        "hidden": 3,
+        "seeds": 1,
+    },
+    "curves": {
+        "networks": 4,
+        "most": 12,
+        "steps": 5,
+        "widths": (4, 6, 3),
+        "batches": (3, 9),
+        "curves": 2,
+        "curve_steps": 20,
+        "points": 5,
+        "seeds": 2,
+    },
     "rosenbrock": {"seeds": 3, "steps": 120},
     "booth": {"seeds": 3},
     "regression": {"seeds": 1, "epochs": 4, "teleport_at": 1},
@@ -93,7 +135,7 @@ def test_experiment_is_complete(name, folder, tmp_path):
     assert [Finding(**f) for f in told["findings"]] == again
 
 
-@pytest.mark.parametrize("name", ["minima", "strategies"])
+@pytest.mark.parametrize("name", ["minima", "strategies", "attacks"])
 def test_equal_seeds_give_equal_numbers(name, folder, tmp_path):
     changes = TINY[name] | {"data": str(folder)}
     told = []

@@ -58,7 +58,11 @@ def linear(settings: Count, layers: int, width: int, seed: int) -> dict[str, Any
         return _star(problem, a, b, worst)
 
     found = connect.components(problem.residual, points, invariant=problem.invariant, joined=joined)
-    told |= {"count": found.count, "separated": found.separated, "curve": max(worst) / float(y.square().sum())}
+    told |= {
+        "count": found.count,
+        "separated": found.separated,
+        "curve": max(worst) / float(y.square().sum()),
+    }
     if problem.size <= settings.chord_weights:
         told["chords"] = connect.components(problem.residual, points, invariant=problem.invariant).count
     return told | _permuted(problem, points)
@@ -88,8 +92,16 @@ def _permuted(problem: LinearRegression, points: Tensor) -> dict[str, int]:
     told = {"pairs": half, "connected": int(problem.joined(a, b).sum())}
     if problem.width < 2:
         return told
-    moved = [problem.permuted(one, problem.aligning(one, other)) for one, other in zip(a, b, strict=True)]
-    return told | {"permuted": int(problem.joined(torch.stack(moved), b).sum())}
+    t, still, reached = (
+        torch.linspace(0, 1, 9, dtype=torch.float64),
+        STILL * problem.targets.square().sum(),
+        0,
+    )
+    for one, other in zip(a, b, strict=True):
+        moved = problem.permuted(one, problem.aligning(one, other))
+        if problem.joined(moved[None], other[None]):
+            reached += int(problem(problem.curve(moved, other, t)).max() <= still)
+    return told | {"permuted": reached}
 
 
 def residual(settings: Count, skip: float, width: int, seed: int) -> dict[str, Any]:
@@ -137,7 +149,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             "Corollary 3.2.2: they have 2^(l - 1) components, whatever the width",
             all(r["count"] == r["separated"] == 2 ** (r["layers"] - 1) for r in linear),
             _finding_counts(linear, "layers", "l = ")
-            + f"; curves between minima of a component lose at most {max(r['curve'] for r in linear):.1g} of |Y|²",
+            + f"; the loss on the curves that join minima is at most {max(r['curve'] for r in linear):.1g} of |Y|²",
         ),
         Finding(
             "Proposition 3.2.3: without the skip connection numbers as weights have 4 components",
@@ -176,7 +188,8 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                 "wider residual networks have 3 components as well",
                 # Paths that are not found make the counts too large, never too small.
                 all(r["count"] >= 3 for r in wide),
-                _finding_counts(wide, "width", "h = ") + f"; {min(r['separated'] for r in wide)} told apart by signs",
+                _finding_counts(wide, "width", "h = ")
+                + f"; {min(r['separated'] for r in wide)} told apart by signs",
                 "control",
             )
         )
@@ -211,12 +224,16 @@ def _panel_minimum(axis, skip: float, told: dict[str, Any]) -> None:
     """
     from matplotlib.colors import LightSource, to_rgb
 
-    points, labels = np.array(told["points"]), np.array(told["labels"])
-    axis.computed_zorder = False  # matplotlib draws points under all sheets; from back to front they are right
+    points, labels = np.array(told["points"]), np.array(told["labels"], dtype=int)
+    axis.computed_zorder = (
+        False  # matplotlib draws points under all sheets; from back to front they are right
+    )
     light, eye = LightSource(azdeg=300, altdeg=50), np.array([0.49, -0.79, 0.37])
-    sheets = [(np.stack([of[of.shape[0] // 2, of.shape[1] // 2] for of in s]), s) for s in _panel_sheets(skip)]
+    sheets = [
+        (np.stack([of[of.shape[0] // 2, of.shape[1] // 2] for of in s]), s) for s in _panel_sheets(skip)
+    ]
     for middle, sheet in sorted(sheets, key=lambda pair: pair[0] @ eye):
-        label = labels[np.linalg.norm(points - middle, axis=1).argmin()]
+        label = int(labels[np.linalg.norm(points - middle, axis=1).argmin()])
         axis.plot_surface(
             *sheet,
             color=0.75 * np.array(to_rgb(color(label))) + 0.25,
@@ -250,10 +267,12 @@ def _panel_sheets(skip: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]
     s = np.linspace(0, 1, 40)
     sheets = []
     for upper in (True, False):  # the sign of W_3
-        low, high = ((1 / BOX - skip, BOX**2) if upper else (-(BOX**2), -1 / BOX - skip))
+        low, high = (1 / BOX - skip, BOX**2) if upper else (-(BOX**2), -1 / BOX - skip)
         for side in (1, -1):
             nearest = min(abs(low), abs(high)) / BOX
-            apart = np.geomspace(nearest, BOX, 50) if low * high > 0 else BOX * np.linspace(1e-6, 1, 80) ** 1.5
+            apart = (
+                np.geomspace(nearest, BOX, 50) if low * high > 0 else BOX * np.linspace(1e-6, 1, 80) ** 1.5
+            )
             first = side * apart
             # W_2 W_1 lies between low and high, and |W_2| within the box.
             a, b = (np.clip(edge / first, -BOX, BOX) for edge in (low, high))
@@ -271,11 +290,24 @@ def _panel_counts(axis, results: dict[str, Any]) -> None:
     for i, width in enumerate(widths):
         mine = [r for r in results["linear"] if r["width"] == width]
         shift = 0.13 * (i - (len(widths) - 1) / 2)
-        axis.plot([r["layers"] + shift for r in mine], [r["count"] for r in mine], "o", color=color(4 + i), label=f"linear, h = {width}")
+        axis.plot(
+            [r["layers"] + shift for r in mine],
+            [r["count"] for r in mine],
+            "o",
+            color=color(4 + i),
+            label=f"linear, h = {width}",
+        )
     residual = [r for r in results["residual"] if r["skip"]]
     for i, width in enumerate(sorted({r["width"] for r in residual})):
         mine = [r["count"] for r in residual if r["width"] == width]
-        axis.plot([3.3 + 0.12 * i] * len(mine), mine, "D", color=color(4 + i), markerfacecolor="none", label=f"skip connection, h = {width}")
+        axis.plot(
+            [3.3 + 0.12 * i] * len(mine),
+            mine,
+            "D",
+            color=color(4 + i),
+            markerfacecolor="none",
+            label=f"skip connection, h = {width}",
+        )
     axis.set_yscale("log", base=2)
     ticks = sorted({2 ** (n - 1) for n in layers} | {2, 3, 4})
     axis.set_yticks(ticks, [str(n) for n in ticks])
@@ -289,8 +321,8 @@ def _panel_counts(axis, results: dict[str, Any]) -> None:
     "components",
     shows="Figure 3.1, Propositions 3.2.1 to 3.2.3",
     paper="Dissertation, Section 3.2",
-    claim="The minimum of a linear network of l layers with square invertible weights has 2^(l - 1) connected components; "
-    "for three layers of numbers that is 4, and a skip connection makes it 3.",
+    claim="The minimum of a linear network of l layers with square invertible weights has 2^(l - 1) connected "
+    "components; for three layers of numbers that is 4, and a skip connection makes it 3.",
     settings=Count,
     quick={"layers": (2, 3, 4), "widths": (1, 2), "samples": 16, "seeds": 3},
     judge=judge,
@@ -306,7 +338,11 @@ def components(settings: Count, each: Each) -> dict[str, Any]:
         for s in range(settings.seeds)
     ]
     skipping = [
-        {"skip": e, "width": h, "seed": s} for e in SKIPS for h in (1, 2) if h == 1 or e for s in range(settings.seeds)
+        {"skip": e, "width": h, "seed": s}
+        for e in SKIPS
+        for h in (1, 2)
+        if h == 1 or e
+        for s in range(settings.seeds)
     ]
     return {
         "surfaces": {str(e): run for e, run in zip(SKIPS, shown, strict=False)},

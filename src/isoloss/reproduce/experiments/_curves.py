@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from isoloss.connect import Line, orbit_curve, profile
-from isoloss.dependent import Difference, Two, act, activation_of, change_bound
+from isoloss.connect import Line, Path, orbit_curve, profile
+from isoloss.dependent import ACTIVATIONS, Difference, Two, act, change_bound
 from isoloss.reproduce._comparison import compare
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._figure import canvas, color, curve, legend, logarithmic
@@ -44,6 +44,8 @@ class Curves(Settings):
     """Of the elements of (b) and of (c): exp(size M), M Gaussian with entries of variance 1 / width."""
     curves: int = 5
     curve_steps: int = 2000
+    curve_rate: float = 0.3
+    """Of gradient descent with momentum 0.9 on the mean square, in (b) and (c)."""
     points: int = 41
 
 
@@ -57,7 +59,7 @@ def network(settings: Curves, seed: int) -> dict[str, Any]:
 
     x, y = draw(n, k), draw(m, k)
     start, (u, v) = _trained(draw(m, h) / h**0.5, draw(h, n) / n**0.5, x, y, torch.sigmoid, s.steps, s.rate)
-    sigmoid, outputs = activation_of(nn.Sigmoid()), u @ torch.sigmoid(v @ x)
+    sigmoid, outputs = ACTIVATIONS[nn.Sigmoid](nn.Sigmoid(), 30.0), u @ torch.sigmoid(v @ x)
 
     def change(element: Tensor, incoming: Tensor) -> float:
         moved, outgoing = act(Two(), element, incoming, u, x, sigmoid)
@@ -104,7 +106,7 @@ def paths(settings: Curves, batch: int, size: float, seed: int) -> dict[str, Any
     x, y, other = draw(inputs, batch), draw(outputs, batch), draw(inputs, 256)
     leaky = nn.LeakyReLU(SLOPE)
     scaled = draw(outputs, hidden) / hidden**0.5, draw(hidden, inputs) / inputs**0.5
-    _, (u, v) = _trained(*scaled, x, y, leaky, s.curve_steps, 1.0, momentum=0.9)
+    _, (u, v) = _trained(*scaled, x, y, leaky, s.curve_steps, s.curve_rate, momentum=0.9)
     model = nn.Sequential(
         nn.Linear(inputs, hidden, bias=False, dtype=torch.float64),
         leaky,
@@ -125,16 +127,18 @@ def paths(settings: Curves, batch: int, size: float, seed: int) -> dict[str, Any
         before = model(other.mT)
         for _ in range(s.curves):
             g = torch.linalg.matrix_exp(size * draw(hidden, hidden) / hidden**0.5)
-            along = {
+            along: dict[str, Path] = {
                 "curve": orbit_curve(point, [pair], [g], action=Two()),
                 "difference": orbit_curve(point, [pair], [g], action=Difference()),
             }
-            along["line"] = Line.between(along["curve"].start, along["curve"].end)
-            ends = (along["line"].start[n] - along["line"].end[n] for n in point)
+            along["line"] = line = Line.between(along["curve"](0.0), along["curve"](1.0))
+            ends = (line.start[n] - line.end[n] for n in point)
             told.setdefault("distance", []).append(float(torch.cat([e.flatten() for e in ends]).norm()))
             for name, path in along.items():
                 told.setdefault(name, []).append(profile(path, loss, s.points).losses.tolist())
-                told.setdefault(f"{name}, other data", []).append(profile(path, apart, s.points).losses.tolist())
+                told.setdefault(f"{name}, other data", []).append(
+                    profile(path, apart, s.points).losses.tolist()
+                )
     told["t"] = torch.linspace(0, 1, s.points, dtype=torch.float64).tolist()
     return told
 
@@ -172,7 +176,8 @@ def judge(results: dict[str, Any]) -> list[Finding]:
         findings += _finding_panel(name, panel)
     for batch in sorted({p["batch"] for p in panels.values()}):
         small, large = (
-            p["runs"] for p in sorted((p for p in panels.values() if p["batch"] == batch), key=lambda p: p["size"])
+            p["runs"]
+            for p in sorted((p for p in panels.values() if p["batch"] == batch), key=lambda p: p["size"])
         )
         kind = "paper" if batch <= panels["b"]["width"] else "control"
         farther = compare(*([mean(r["distance"]) for r in runs] for runs in (large, small)))
@@ -193,14 +198,25 @@ def _finding_panel(name: str, panel: dict[str, Any]) -> list[Finding]:
     kind = "paper" if name in "bc" else "control"
     said = f"({name}) {batch} samples, size {panel['size']:g}"
     inside = [
-        all(a < b for a, b in list(zip(_finding_average(r, "curve"), _finding_average(r, "line"), strict=True))[1:-1]) for r in runs
+        all(
+            a < b
+            for a, b in list(zip(_finding_average(r, "curve"), _finding_average(r, "line"), strict=True))[
+                1:-1
+            ]
+        )
+        for r in runs
     ]
     lower = compare(*([_finding_peak(r, path) for r in runs] for path in ("curve", "line")))
     rise = [max(max(c) for c in r["curve"]) - r["start"] for r in runs]
     off = [mean(max(c) for c in r["curve, other data"]) for r in runs]
     off_difference = [mean(max(c) for c in r["difference, other data"]) for r in runs]
     return [
-        Finding(f"{said}: the loss on γ is lower than on the line, at all t", all(inside), f"in {sum(inside)} of {len(inside)} seeds", kind),
+        Finding(
+            f"{said}: the loss on γ is lower than on the line, at all t",
+            all(inside),
+            f"in {sum(inside)} of {len(inside)} seeds",
+            kind,
+        ),
         Finding(f"{said}: the largest loss on γ is lower than on the line", lower.lower, str(lower), kind),
         Finding(
             f"{said}: the loss on γ is that of the start",
@@ -246,7 +262,9 @@ def _panel_bound(axis, networks: list[dict[str, Any]]) -> None:
 
 
 def _panel_ratios(axis, networks: list[dict[str, Any]]) -> None:
-    _panel_points(axis, networks, lambda n: (n["dimensions"][3] / n["dimensions"][1], n["change"] / n["norm"]))
+    _panel_points(
+        axis, networks, lambda n: (n["dimensions"][3] / n["dimensions"][1], n["change"] / n["norm"])
+    )
     rest = [n for n in networks if n["dimensions"][3] > n["dimensions"][1]]
     axis.plot(
         [n["dimensions"][3] / n["dimensions"][1] for n in rest],
@@ -271,7 +289,11 @@ def _panel_points(axis, networks: list[dict[str, Any]], place) -> None:
 
 def _panel_paths(axis, name: str, panel: dict[str, Any]) -> None:
     t = panel["runs"][0]["t"]
-    names = {"curve": "γ of Eq. (3.6)", "difference": "γ, difference form", "line": "line between the ends of γ"}
+    names = {
+        "curve": "γ of Eq. (3.6)",
+        "difference": "γ, difference form",
+        "line": "line between the ends of γ",
+    }
     for i, (path, label) in enumerate(names.items()):
         style = {"linestyle": "--"} if path == "difference" else {}
         curve(axis, t, [_finding_average(r, path) for r in panel["runs"]], label, (0, 2, 1)[i], **style)
@@ -285,9 +307,9 @@ def _panel_paths(axis, name: str, panel: dict[str, Any]) -> None:
     "curves",
     shows="Figure 3.3 (a, b, c)",
     paper="Dissertation, Section 3.4.1",
-    claim="The map of Eq. (3.6) changes the outputs of a two-layer network by no more than their norm, in 100 networks of "
-    "random dimensions; the loss on the curves that it induces stays low, and below that on the line between their ends, "
-    "the more so the larger the group element.",
+    claim="The map of Eq. (3.6) changes the outputs of a two-layer network by no more than their norm, in 100 "
+    "networks of random dimensions; the loss on the curves that it induces stays low, and below that on the line "
+    "between their ends, the more so the larger the group element.",
     settings=Curves,
     quick={"steps": 100, "curve_steps": 1000, "points": 21},
     judge=judge,
@@ -300,7 +322,12 @@ def curves(settings: Curves, each: Each) -> dict[str, Any]:
     cases = [{"batch": b, "size": e, "seed": s} for b, e in settled for s in range(settings.seeds)]
     runs = iter(each(paths, cases))
     panels = {
-        name: {"batch": b, "size": e, "width": settings.widths[1], "runs": [next(runs) for _ in range(settings.seeds)]}
+        name: {
+            "batch": b,
+            "size": e,
+            "width": settings.widths[1],
+            "runs": [next(runs) for _ in range(settings.seeds)],
+        }
         for name, (b, e) in zip("bcde", settled, strict=False)
     }
     return {"networks": networks, "panels": panels}

@@ -11,7 +11,7 @@ from torch import Tensor
 from isoloss.ensemble import Ensemble, orbit_ensemble
 from isoloss.reproduce._comparison import Comparison, compare
 from isoloss.reproduce._experiment import experiment
-from isoloss.reproduce._figure import canvas, color, curve, logarithmic, outside
+from isoloss.reproduce._figure import canvas, curve, logarithmic, outside
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._network import FINDING
 from isoloss.reproduce._runs import Each
@@ -105,7 +105,9 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                 f"for larger ε the group's ensemble errs less than {baseline}, on average over ε",
                 pooled.lower if pooled else None,
                 f"{pooled}; "
-                + ", ".join(f"{c.ratio:.3f} times at ε = {epsilons[i]:g}" for i, c in zip(far, told, strict=True)),
+                + ", ".join(
+                    f"{c.ratio:.3f} times at ε = {epsilons[i]:g}" for i, c in zip(far, told, strict=True)
+                ),
             )
         )
     return findings + _finding_controls(results)
@@ -126,8 +128,12 @@ def _finding_controls(results: dict[str, Any]) -> list[Finding]:
     far = results["width"] ** 0.5 * np.array(epsilons)  # of 1 + ε M
     last = epsilons[-1] / 2 / (1 + epsilons[-1]) * (2 * results["width"] - 2) ** 0.5  # of p at the largest ε
     like = int(np.abs(np.log(far / last)).argmin())
-    fair = compare(*([1 - r[name]["vote"][i] for r in runs] for name, i in ((GROUP, like), ("perm_interp", -1))))
-    lift = compare(*([1 - v for v in of] for of in ([max(r[GROUP]["vote"]) for r in runs], [r["single"] for r in runs])))
+    fair = compare(
+        *([1 - r[name]["vote"][i] for r in runs] for name, i in ((GROUP, like), ("perm_interp", -1)))
+    )
+    lift = compare(
+        *([1 - v for v in of] for of in ([max(r[GROUP]["vote"]) for r in runs], [r["single"] for r in runs]))
+    )
     return [
         Finding(
             "at the smallest ε every baseline is the model, so that the comparison is fair",
@@ -148,21 +154,25 @@ def _finding_controls(results: dict[str, Any]) -> list[Finding]:
             "control",
         ),
         Finding(
-            "Eq. (2.55), acting anew on every batch, and Eq. (2.54), with moved weights, agree within a percentage point",
+            "Eq. (2.55), acting on every batch, and Eq. (2.54), with moved weights, agree within a percentage point",
             max(map(abs, within)) <= POINT,
-            "the former differs by " + ", ".join(f"{100 * d:+.2f}" for d in within) + " points, from small to large ε",
+            "the former differs by "
+            + ", ".join(f"{100 * d:+.2f}" for d in within)
+            + " points, from small to large ε",
             "control",
         ),
         Finding(
             "exact symmetries keep every prediction at any ε",
             exact >= 0.999,
-            f"votes agree with the model on at least {100 * exact:.2f} % of the images; what differs are ties in float32",
+            f"votes agree with the model on at least {100 * exact:.2f} % of the images",
             "control",
         ),
         Finding(
             "the vote makes up for what single members lose (a percentage point at some ε)",
             max(gain) > POINT,
-            "vote over member in points " + ", ".join(f"{100 * d:+.2f}" for d in gain) + ", from small to large ε",
+            "vote over member in points "
+            + ", ".join(f"{100 * d:+.2f}" for d in gain)
+            + ", from small to large ε",
             "control",
         ),
         Finding(
@@ -199,7 +209,9 @@ def _panel_changes(run: dict[str, Any], name: str, how: str) -> list[float]:
     return [100 * (v - run["single"]) for v in run[name][how]]
 
 
-def _panel_table(figure, axis, runs: list[dict[str, Any]], epsilons: list[float], names: tuple[str, ...]) -> None:
+def _panel_table(
+    figure, axis, runs: list[dict[str, Any]], epsilons: list[float], names: tuple[str, ...]
+) -> None:
     """Mean change of the vote over the seeds; red is worse."""
     table = np.array([np.mean([_panel_changes(r, name, "vote") for r in runs], 0) for name in names])
     end = max(np.abs(table).max(), 1.0)
@@ -220,7 +232,15 @@ def _panel_table(figure, axis, runs: list[dict[str, Any]], epsilons: list[float]
     claim="On CIFAR-10, the ensemble formed by group actions preserves the accuracy of the model for small ε and has a "
     "smaller accuracy drop at larger ε than four ensembles formed by random transformations.",
     settings=Accuracy,
-    quick={"samples": 10_000, "held_out": 2_000, "channels": 8, "epochs": 5, "members": 20, "action_batch": 500, "seeds": 4},
+    quick={
+        "samples": 10_000,
+        "held_out": 2_000,
+        "channels": 8,
+        "epochs": 5,
+        "members": 20,
+        "action_batch": 500,
+        "seeds": 4,
+    },
     judge=judge,
     plot=plot,
 )

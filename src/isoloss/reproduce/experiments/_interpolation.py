@@ -129,7 +129,9 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             "the factor printed in the proof of Proposition 3.3.3 is large enough",
             not low,
             f"it is not in {len(low)} of {len(runs)} networks"
-            + (f", all of degree {', '.join(sorted({format(r['degree'], 'g') for r in low}))}" if low else ""),
+            + (
+                f", all of degree {', '.join(sorted({format(r['degree'], 'g') for r in low}))}" if low else ""
+            ),
             "control",
         ),
         Finding(
@@ -148,7 +150,9 @@ def plot(results: dict[str, Any]):
     factors = sorted(shown)
     _panel_plane(figure, axes[0, 0], shown[next((m for m in factors if m >= 4), factors[-1])])
     for i, m in enumerate(drawn := [m for m in factors if m <= 16] or factors[:1]):
-        axes[0, 1].plot(shown[m]["t"], shown[m]["line"], color=shade(i, len(drawn) + 1), label=f"line, m = {m:g}")
+        axes[0, 1].plot(
+            shown[m]["t"], shown[m]["line"], color=shade(i, len(drawn) + 1), label=f"line, m = {m:g}"
+        )
     last = shown[drawn[-1]]
     axes[0, 1].plot(last["t"], last["curve"], "--", color="#c44e52", label="curves of the group, all m")
     axes[0, 1].set(xlabel="t", ylabel="loss $|Y - W_2 W_1 X|$", title="on the way")
@@ -156,7 +160,9 @@ def plot(results: dict[str, Any]):
     legend(axes[0, 1], ncols=2, loc="upper center")
     m = np.geomspace(min(factors), max(factors), 100)
     axes[1, 0].plot(m, (m + 1 / m - 2) / 4, color="#777777", linewidth=0.9, label="$(m + 1/m - 2) / 4$")
-    axes[1, 0].plot(factors, [shown[f]["height"] for f in factors], "o", color=color(0), label="largest loss on the line")
+    axes[1, 0].plot(
+        factors, [shown[f]["height"] for f in factors], "o", color=color(0), label="largest loss on the line"
+    )
     logarithmic(axes[1, 0], x=True, y=True)
     axes[1, 0].set(xlabel="m: the second minimum is (m, 1/m)", ylabel="loss", title="no bound")
     legend(axes[1, 0])
@@ -176,7 +182,13 @@ def _panel_plane(figure, axis, run: dict[str, Any]) -> None:
     axis.plot(curve[:, 0], curve[:, 1], color=color(3), linewidth=2, label="curve of the group")
     axis.plot(curve[[0, -1], 0], curve[[0, -1], 1], "--", color=color(0), label="line")
     axis.plot(curve[[0, -1], 0], curve[[0, -1], 1], "o", color="black", markersize=5, label="two minima")
-    axis.set(xlabel="$W_1$", ylabel="$W_2$", xlim=(0, wide), ylim=(0, high), title="X = Y = 1, m = " + f"{curve[:, 0].max():g}")
+    axis.set(
+        xlabel="$W_1$",
+        ylabel="$W_2$",
+        xlim=(0, wide),
+        ylim=(0, high),
+        title="X = Y = 1, m = " + f"{curve[:, 0].max():g}",
+    )
     axis.legend(fontsize=7, loc="upper right")
 
 
@@ -201,9 +213,9 @@ def _panel_built(axis, runs: list[dict[str, Any]]) -> None:
     "interpolation",
     shows="Figure 3.2",
     paper="Dissertation, Section 3.3.2 and Propositions 3.3.3 and 3.3.4",
-    claim="In networks with a homogeneous activation between the last two layers the loss on the line between two minima "
-    "of one connected component can be arbitrarily high, also up to permutations of hidden units; the figure shows it for "
-    "a two-layer network with weights that are numbers.",
+    claim="In networks with a homogeneous activation between the last two layers the loss on the line between two "
+    "minima of one connected component can be arbitrarily high, also up to permutations of hidden units; the figure "
+    "shows it for a two-layer network with weights that are numbers.",
     settings=Interpolation,
     quick={},
     judge=judge,

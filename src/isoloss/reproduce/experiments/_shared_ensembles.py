@@ -115,8 +115,9 @@ def _trained(folder: str, sizes: tuple[int, ...], rate: float, momentum: float, 
             optimizer.zero_grad()
             cross_entropy(model(x), y).backward()
             optimizer.step()
-    model.eval().requires_grad_(False)
-    features = torch.cat([model.trunk(x) for x in data.x[:FEATURES].split(500)])
+    model.eval()
+    with torch.no_grad():
+        features = torch.cat([model.trunk(x) for x in data.x[:FEATURES].split(500)])
     with FINDING:
         symmetries = find(model.head, features[:4])
     return Trained(model, data, (float(data.x.min()), float(data.x.max())), features, symmetries)
@@ -130,14 +131,20 @@ def _pictures(flat: Data) -> Data:
 
 
 def ensemble(settings: Ensembles, of: Trained, contender: str, epsilon: float, seed: int) -> Ensemble:
-    """The heads of a contender; equal seeds draw equal g for all that draw Gaussian ones."""
+    """The heads of a contender; equal seeds draw equal g for all that draw Gaussian ones.
+
+    Their mean is that of probabilities: in that of logits a single member with an almost singular g outshouts the
+    others, and an attack through it would leave the vote alone.
+    """
     if contender == WITHIN:
         source = WithinActivation("1", settings.width)
     else:
         source = OnBatch(of.features[: settings.action_batch], RECIPES[contender](), of.symmetries)
     generator = torch.Generator().manual_seed(seed)
     with FINDING:
-        return orbit_ensemble(of.model.head, source, settings.members, epsilon, generator=generator)
+        return orbit_ensemble(
+            of.model.head, source, settings.members, epsilon, generator=generator, mean="probabilities"
+        )
 
 
 def parts(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
