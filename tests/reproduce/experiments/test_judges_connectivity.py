@@ -40,7 +40,8 @@ def counted(**changes):
         {"skip": skip, "width": width, "count": n, "separated": n}
         for skip, width, n in ((0.0, 1, 4), (1.0, 1, 3), (1.0, 2, 2))
     ]
-    return {"linear": linear, "residual": residual, "surfaces": {"0.0": {"count": 4}, "1.0": {"count": 3}}}
+    shown = {"0.0": {"count": 4, "separated": 4}, "1.0": {"count": 3, "separated": 3}}
+    return {"linear": linear, "residual": residual, "surfaces": shown}
 
 
 def test_components_are_counted_exactly():
@@ -49,16 +50,22 @@ def test_components_are_counted_exactly():
     assert holds(found, "wider residual networks have 3") == [False]
     assert holds(found, "Corollary 3.2.2, without the group") == [True]
     assert holds(components.judge(counted(there=0.1)), "Proposition 3.2.1") == [False]
-    assert holds(components.judge(counted(count=5)), "Corollary 3.2.2: they have") == [False]
+    assert holds(components.judge(counted(count=1)), "Corollary 3.2.2: they have") == [False]
+    assert holds(components.judge(counted(separated=5)), "Corollary 3.2.2: they have") == [False]
     assert holds(components.judge(counted(permuted=9)), "Proposition 3.3.2") == [False]
 
 
 def test_a_path_that_was_not_found_leaves_the_count_open():
     found = components.judge(counted(chords=9))
     assert holds(found, "Corollary 3.2.2, without the group") == [None]
+    assert holds(components.judge(counted(count=5)), "Corollary 3.2.2: they have") == [None]
     results = counted()
     results["residual"][1]["count"] = 4
+    assert holds(components.judge(results), "Proposition 3.2.3: with it") == [None]
+    results["residual"][1]["separated"] = 4
     assert holds(components.judge(results), "Proposition 3.2.3: with it") == [False]
+    results["surfaces"]["0.0"]["count"] = 3
+    assert holds(components.judge(results), "Proposition 3.2.3: without") == [False]
 
 
 @pytest.mark.parametrize(
