@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
 from isoloss import find
-from isoloss.dependent import Factor, pairs, search, teleport_
+from isoloss.dependent import Factor, act_, pairs, search, teleport_
 
 
 @pytest.mark.parametrize("k", [5, 40])
@@ -33,6 +33,31 @@ def test_images(k):
     report = teleport_(symmetries_of(model), loss)
     assert gradient_norm(model, loss) > 1.01 * before
     assert_close(report.loss_after, report.loss_before, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    "model, shape",
+    [
+        (lambda: nn.Sequential(nn.Conv3d(1, 4, 2), nn.Tanh(), nn.Conv3d(4, 3, 2)), (2, 1, 3, 4, 3)),
+        (lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 3, 2)), (2, 5, 6)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Conv1d(4, 3, 2)), (2, 9)),
+        (lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), (5,)),
+    ],
+    ids=["volumes", "one image", "one sequence", "one vector"],
+)
+def test_volumes_and_single_samples(model, shape):
+    model, x = model().double(), torch.randn(shape).double()
+    loss = lambda: model(x).square().mean()  # noqa: E731
+    symmetries, outputs, before = find(model, x), model(x).detach(), gradient_norm(model, loss)
+    report = teleport_(symmetries, loss)
+    after = gradient_norm(model, loss)
+    assert_close(report.gradient_norm_after, (2 * after) ** 0.5, rtol=1e-6, atol=0)
+    assert after > 1.01 * before
+    assert_close(report.loss_after, report.loss_before, rtol=1e-8, atol=0)
+    element = torch.eye(4).double() + 0.05 * torch.randn(4, 4).double()
+    act_(symmetries, [element], loss)
+    if x.dim() == 1:  # one column: exactly; positions are more columns than there are weights to fit
+        assert_close(model(x), outputs)
 
 
 def test_float32():
