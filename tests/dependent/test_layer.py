@@ -43,6 +43,12 @@ def test_a_matrix_goes_back_where_it_came_from(module, shape):
 
 def test_what_suits():
     suits = [nn.Linear(1, 1), nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1), nn.Conv3d(1, 1, 1)]
-    others = [nn.Conv2d(2, 2, 1, groups=2), nn.ConvTranspose2d(1, 1, 1), nn.ReLU(), nn.Bilinear(1, 1, 1), None]
+    others = [
+        nn.Conv2d(2, 2, 1, groups=2),
+        nn.ConvTranspose2d(1, 1, 1),
+        nn.ReLU(),
+        nn.Bilinear(1, 1, 1),
+        None,
+    ]
     assert [Layer.suits(m) for m in suits] == [True] * 4
     assert [Layer.suits(m) for m in others] == [False] * 5
