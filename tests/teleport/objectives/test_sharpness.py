@@ -145,7 +145,7 @@ def test_bad_arguments_are_refused(options, message):
     "solver", [LieAscent(), RandomSearch(), NullSpaceProjection()], ids=lambda s: type(s).__name__
 )
 def test_single_precision_tells_it_from_the_loss_that_it_contains(solver):
-    """All but a thousandth of it is the loss, which no move along the orbit changes: half of the digits show nothing."""
+    """All but a thousandth of it is the loss, which no move changes here: half of the digits tell nothing."""
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
     x, y = torch.randn(7, 8), torch.randint(3, (7,))
 

@@ -103,7 +103,7 @@ class Sharpness:
 
     @property
     def roundings(self) -> int | None:
-        """A mean of losses loses no digits, and nearly all of it is the loss, which stays: gains are in its last ones."""
+        """A mean of losses loses no digits, and most of it is the loss, which stays: gains are in the last ones."""
         return None if self.excess else 16
 
     @property
