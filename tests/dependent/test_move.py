@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from dependent.nets import batch, closure, convolutional, elements, perceptron, symmetries_of
 from isoloss import find
-from isoloss.dependent import Difference, Extended, Frame, One, Rotation, Two, act_, pairs
+from isoloss.dependent import Difference, Extended, Frame, One, Rotation, Two, act_, pairs, teleport_
 
 
 def parameters(model):
@@ -209,6 +209,17 @@ def test_elements_must_fit(given, message):
     model = perceptron(5, 8, 7, 3)
     with pytest.raises(ValueError, match=message):
         act_(symmetries_of(model), given(model), closure(model, 4))
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), "0.1", True])
+def test_a_bound_must_be_one(limit):
+    model = perceptron(5, 8, 7, 3)
+    symmetries, loss, before = symmetries_of(model), closure(model, 4), parameters(model)
+    with pytest.raises(ValueError, match=r"dependent\.act_: max_loss_change must be a number .* got"):
+        act_(symmetries, elements(model), loss, max_loss_change=limit)
+    with pytest.raises(ValueError, match=r"dependent\.teleport_: max_loss_change must be a number .* got"):
+        teleport_(symmetries, loss, max_loss_change=limit)
+    assert unchanged(model, before)
 
 
 def test_the_loss_must_be_one_number_of_one_run():

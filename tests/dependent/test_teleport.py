@@ -152,10 +152,13 @@ def test_held_out_data_see_less_of_a_small_move():
 def test_beyond_the_bound_everything_is_put_back():
     model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
     before = [p.detach().clone() for p in model.parameters()]
-    # No bound below rounding can be met.
-    report = teleport_(symmetries_of(model), closure(model, 40), radius=0.5, max_loss_change=-1.0)
-    assert "more than max_loss_change" in report.undone
+    loss, symmetries = closure(model, 40), symmetries_of(model)
+    report = teleport_(symmetries, loss, radius=0.5, max_loss_change=0.0)  # not even a rounding
+    assert report.loss_change != 0.0 and "more than max_loss_change = 0 of it" in report.undone
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    # A control: the same move, within a bound.
+    assert teleport_(symmetries, loss, radius=0.5, max_loss_change=1e-6).undone is None
+    assert not any(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_an_interrupted_measurement_puts_everything_back():
@@ -173,10 +176,21 @@ def test_an_interrupted_measurement_puts_everything_back():
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"radius": -1.0}, {"radius": float("inf")}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"steps": 2.5},
+        {"steps": True},
+        {"radius": "wide"},
+        {"radius": -1.0},
+        {"radius": float("inf")},
+    ],
+    ids=str,
+)
 def test_options_are_checked(options):
     model = perceptron(6, 10, 3)
-    with pytest.raises(ValueError, match="steps must be at least 1"):
+    with pytest.raises(ValueError, match="dependent.teleport_: steps must be a whole number of at least 1"):
         teleport_(symmetries_of(model), closure(model, 5), **options)
 
 
