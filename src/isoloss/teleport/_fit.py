@@ -68,9 +68,7 @@ def _instead(symmetries: Symmetries, objective: Objective) -> str | None:
     for symmetry in symmetries:
         if pair := pair_of(symmetry, modules):
             layers = f"{pair.producer.name} and {pair.reader.name}"
-            return (
-                f"choose DependentAscent(symmetries), which moves {layers} for one batch, with loss=closure"
-            )
+            return f"choose DependentAscent(), which moves {layers} for one batch, with loss=closure"
     return None
 
 
