@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
-from isoloss import find
+from isoloss import Teleport, find
 from isoloss.dependent import Factor, act_, pairs, search, teleport_
 
 
@@ -125,6 +125,30 @@ def test_radius_zero_moves_nothing():
     for p, b in zip(model.parameters(), before, strict=True):
         assert_close(p.detach(), b, rtol=0, atol=1e-12)
     assert report.size == 0.0 and report.gradient_norm_after == report.gradient_norm_before
+
+
+def test_where_no_element_is_good_enough_the_reports_say_so():
+    """The gradient of a constant is zero wherever one goes."""
+    model = perceptron(6, 10, 8, 3)
+    symmetries, x = symmetries_of(model), torch.randn(5, 6).double()
+    loss = lambda: 1.0 + 0.0 * model(x).sum()  # noqa: E731
+    before = [p.detach().clone() for p in model.parameters()]
+    report = teleport_(symmetries, loss)
+    assert "no element that was tried" in report.undone and report.size == 0.0
+    teleport = Teleport(
+        torch.optim.SGD(model.parameters(), lr=0.1), symmetries, solver="dependent-ascent", loss=loss
+    )
+    loss().backward()
+    jump = teleport.step()
+    assert "no element that was tried" in jump.skipped and teleport.jumps == 0
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_a_loss_without_a_graph_is_refused():
+    model = perceptron(6, 10, 3)
+    loss = closure(model, 5)
+    with pytest.raises(ValueError, match=r"got a value without a graph; return it outside of no_grad"):
+        teleport_(symmetries_of(model), lambda: loss().detach())
 
 
 def test_a_larger_radius_gains_more():

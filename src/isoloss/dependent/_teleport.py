@@ -19,6 +19,7 @@ from isoloss.dependent._search import Keep, Search
 from isoloss.symmetry import Symmetries, write_atomically
 
 WHERE = "dependent.teleport_"
+NOWHERE = "no element that was tried improves the objective and keeps the loss of the batch to rounding"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,9 @@ def teleport_(
         try:
             after = loss_of(run, loss, WHERE)
             later = None if held_out is None else loss_of(run, held_out, WHERE)
-            undone = objection(there.loss, after, max_loss_change)
+            undone = objection(there.loss, after, max_loss_change) or (
+                NOWHERE if there.size == 0.0 < radius else None
+            )
         finally:
             if undone is not None:
                 for layer, matrix in home.items():

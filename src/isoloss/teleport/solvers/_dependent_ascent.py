@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from isoloss.dependent import Pair, pair_of, search
+from isoloss.dependent._teleport import NOWHERE
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape
 from isoloss.teleport._orbit import rounding
@@ -124,9 +125,12 @@ class DependentAscent(Displacement):
             weights={name: weights.get(name, 1.0) for name in trained},
             measure=measure,
         )
-        if measure is not None and abs(there.after - there.before) <= rounding(point) * abs(there.before):
+        gained = abs(there.after - there.before)
+        constant = measure is not None and gained <= rounding(point) * abs(there.before)
+        if constant or there.size == 0.0:
             here = torch.tensor(there.before, dtype=torch.float64)
-            return Solution(elements, here, here, 0.0 * here, skipped=CONSTANT)
+            reason = CONSTANT if constant else NOWHERE
+            return Solution(elements, here, here, torch.zeros_like(here), skipped=reason)
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
         # Singular values of g are at least 1 - |g - 1|: that is what bounds log g.
         numbers = torch.tensor([there.before, there.after, -log1p(-there.size)], dtype=torch.float64)
