@@ -26,6 +26,7 @@ def test_every_block_runs_in_order(page, tmp_path, monkeypatch):
 
 def test_the_pages_that_show_python_are_looked_at():
     assert {
+        "docs/dependent.md",
         "docs/objectives.md",
         "docs/solvers.md",
         "docs/problems.md",

@@ -82,5 +82,8 @@ def test_action_2_never_changes_outputs_by_more_than_they_are(module, k):
         bound = change_bound(u, activation.value(v @ x))
         assert change <= bound * (1 + 1e-9)
         largest = max(largest, float(change / bound))
-    # Small batches are kept, large ones are not: else the test would show nothing.
-    assert largest > 0.1 if k == 60 else largest < 1 + 1e-9
+    # Small batches are kept, large ones are not: else the test would show nothing. Ten ReLU units may be dependent.
+    if k == 3:
+        assert largest < 1e-9
+    if k == 60:
+        assert largest > 0.1

@@ -13,6 +13,12 @@ LAYERS = [
     (nn.Conv2d(2, 3, (3, 2), padding=(1, 0), stride=2, dilation=2, bias=False), (4, 2, 9, 8)),
     (nn.Conv2d(2, 3, 3, padding="same", padding_mode="reflect"), (4, 2, 6, 6)),
     (nn.Conv2d(2, 3, 4, padding="same"), (4, 2, 6, 6)),
+    (nn.Conv3d(2, 3, (3, 2, 1), padding=(1, 0, 1), stride=(2, 1, 1), dilation=(1, 2, 1)), (4, 2, 6, 5, 4)),
+    (nn.Conv3d(2, 3, 3, padding="same", padding_mode="circular", bias=False), (4, 2, 4, 4, 4)),
+    (nn.Linear(5, 3), (5,)),
+    (nn.Conv1d(2, 3, 3), (2, 9)),
+    (nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect"), (2, 6, 7)),
+    (nn.Conv3d(2, 3, 2), (2, 4, 3, 5)),
 ]
 
 
@@ -36,7 +42,13 @@ def test_a_matrix_goes_back_where_it_came_from(module, shape):
 
 
 def test_what_suits():
-    suits = [nn.Linear(1, 1), nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1)]
-    others = [nn.Conv2d(2, 2, 1, groups=2), nn.ConvTranspose2d(1, 1, 1), nn.ReLU(), nn.Conv3d(1, 1, 1), None]
-    assert [Layer.suits(m) for m in suits] == [True] * 3
+    suits = [nn.Linear(1, 1), nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1), nn.Conv3d(1, 1, 1)]
+    others = [
+        nn.Conv2d(2, 2, 1, groups=2),
+        nn.ConvTranspose2d(1, 1, 1),
+        nn.ReLU(),
+        nn.Bilinear(1, 1, 1),
+        None,
+    ]
+    assert [Layer.suits(m) for m in suits] == [True] * 4
     assert [Layer.suits(m) for m in others] == [False] * 5

@@ -5,7 +5,7 @@ from torch.testing import assert_close
 
 from dependent.nets import batch, closure, convolutional, elements, perceptron, symmetries_of
 from isoloss import find
-from isoloss.dependent import Difference, Extended, Frame, One, Rotation, Two, act_, pairs
+from isoloss.dependent import Difference, Extended, Frame, One, Rotation, Two, act_, pairs, teleport_
 
 
 def parameters(model):
@@ -87,6 +87,69 @@ def test_convolutions_on_a_batch_they_can_fit(action, pool):
     assert abs(report.loss_change) < tolerance(report.loss_before)
     large = act_(symmetries_of(model), elements(model), closure(model, 40), action=action)
     assert abs(large.loss_change) > 1e-6  # a control: 360 patches cannot be kept
+
+
+def images():
+    """On one image of 6 x 6 no layer has more columns than weights to fit them, and pooling lies between."""
+    layers = [
+        nn.Conv2d(2, 4, 3),
+        nn.LeakyReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 5, 2),
+        nn.LeakyReLU(),
+        nn.Flatten(),
+    ]
+    return nn.Sequential(*layers, nn.Linear(5, 6), nn.LeakyReLU(), nn.Linear(6, 3)).double(), torch.randn(
+        1, 2, 6, 6
+    ).double()
+
+
+def deep(k):
+    model = perceptron(5, 8, 7, 9, 3)
+    return model, batch(model, k)[0]
+
+
+@pytest.mark.parametrize(
+    "action, made, is_group_action",
+    [
+        (Frame(), lambda: deep(4), True),
+        (Frame(), images, True),
+        (Rotation(), lambda: deep(1), True),
+        (Difference(), lambda: deep(4), False),
+        (Difference(), images, False),
+        (One(), lambda: deep(4), False),
+    ],
+    ids=["frame", "frame on images", "rotation", "difference", "difference on images", "action 1"],
+)
+def test_which_are_group_actions_of_all_pairs_at_once(action, made, is_group_action):
+    """Proposition A.3.5 for one sample, and with the frame up to the width: (g2 g1) w == g2 (g1 w), g^-1 (g w) == w."""
+    model, x = made()
+    symmetries, loss = find(model, x), lambda: model(x).square().sum()
+    widths = [p.width for p in pairs(symmetries)]
+    g1, g2 = (
+        [torch.eye(n).double() + 0.1 * torch.randn(n, n).double() / n**0.5 for n in widths] for _ in "12"
+    )
+    home = parameters(model)
+
+    def where(*moves):
+        for g in moves:
+            act_(symmetries, g, loss, action=action)
+        end = parameters(model)
+        with torch.no_grad():
+            for p, b in zip(model.parameters(), home, strict=True):
+                p.copy_(b)
+        return end
+
+    def gap(ends, others):
+        return max(float((a - b).norm() / b.norm()) for a, b in zip(ends, others, strict=True))
+
+    composed = gap(where(g1, g2), where([b @ a for a, b in zip(g1, g2, strict=True)]))
+    undone = gap(where(g1, [torch.linalg.inv(g) for g in g1]), home)
+    assert gap(where(g1), home) > 1e-2
+    if is_group_action:
+        assert max(composed, undone) < tolerance(1.0)
+    else:
+        assert min(composed, undone) > 1e-4
 
 
 def test_activations_in_place_are_seen_through():
@@ -209,6 +272,17 @@ def test_elements_must_fit(given, message):
     model = perceptron(5, 8, 7, 3)
     with pytest.raises(ValueError, match=message):
         act_(symmetries_of(model), given(model), closure(model, 4))
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), "0.1", True])
+def test_a_bound_must_be_one(limit):
+    model = perceptron(5, 8, 7, 3)
+    symmetries, loss, before = symmetries_of(model), closure(model, 4), parameters(model)
+    with pytest.raises(ValueError, match=r"dependent\.act_: max_loss_change must be a number .* got"):
+        act_(symmetries, elements(model), loss, max_loss_change=limit)
+    with pytest.raises(ValueError, match=r"dependent\.teleport_: max_loss_change must be a number .* got"):
+        teleport_(symmetries, loss, max_loss_change=limit)
+    assert unchanged(model, before)
 
 
 def test_the_loss_must_be_one_number_of_one_run():

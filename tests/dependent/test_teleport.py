@@ -4,8 +4,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
-from isoloss import find
-from isoloss.dependent import Factor, pairs, search, teleport_
+from isoloss import Teleport, find
+from isoloss.dependent import Factor, act_, pairs, search, teleport_
 
 
 @pytest.mark.parametrize("k", [5, 40])
@@ -33,6 +33,31 @@ def test_images(k):
     report = teleport_(symmetries_of(model), loss)
     assert gradient_norm(model, loss) > 1.01 * before
     assert_close(report.loss_after, report.loss_before, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    "model, shape",
+    [
+        (lambda: nn.Sequential(nn.Conv3d(1, 4, 2), nn.Tanh(), nn.Conv3d(4, 3, 2)), (2, 1, 3, 4, 3)),
+        (lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.Tanh(), nn.Conv2d(4, 3, 2)), (2, 5, 6)),
+        (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.Tanh(), nn.Conv1d(4, 3, 2)), (2, 9)),
+        (lambda: nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), (5,)),
+    ],
+    ids=["volumes", "one image", "one sequence", "one vector"],
+)
+def test_volumes_and_single_samples(model, shape):
+    model, x = model().double(), torch.randn(shape).double()
+    loss = lambda: model(x).square().mean()  # noqa: E731
+    symmetries, outputs, before = find(model, x), model(x).detach(), gradient_norm(model, loss)
+    report = teleport_(symmetries, loss)
+    after = gradient_norm(model, loss)
+    assert_close(report.gradient_norm_after, (2 * after) ** 0.5, rtol=1e-6, atol=0)
+    assert after > 1.01 * before
+    assert_close(report.loss_after, report.loss_before, rtol=1e-8, atol=0)
+    element = torch.eye(4).double() + 0.05 * torch.randn(4, 4).double()
+    act_(symmetries, [element], loss)
+    if x.dim() == 1:  # one column: exactly; positions are more columns than there are weights to fit
+        assert_close(model(x), outputs)
 
 
 def test_float32():
@@ -102,6 +127,30 @@ def test_radius_zero_moves_nothing():
     assert report.size == 0.0 and report.gradient_norm_after == report.gradient_norm_before
 
 
+def test_where_no_element_is_good_enough_the_reports_say_so():
+    """The gradient of a constant is zero wherever one goes."""
+    model = perceptron(6, 10, 8, 3)
+    symmetries, x = symmetries_of(model), torch.randn(5, 6).double()
+    loss = lambda: 1.0 + 0.0 * model(x).sum()  # noqa: E731
+    before = [p.detach().clone() for p in model.parameters()]
+    report = teleport_(symmetries, loss)
+    assert "no element that was tried" in report.undone and report.size == 0.0
+    teleport = Teleport(
+        torch.optim.SGD(model.parameters(), lr=0.1), symmetries, solver="dependent-ascent", loss=loss
+    )
+    loss().backward()
+    jump = teleport.step()
+    assert "no element that was tried" in jump.skipped and teleport.jumps == 0
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
+def test_a_loss_without_a_graph_is_refused():
+    model = perceptron(6, 10, 3)
+    loss = closure(model, 5)
+    with pytest.raises(ValueError, match=r"got a value without a graph; return it outside of no_grad"):
+        teleport_(symmetries_of(model), lambda: loss().detach())
+
+
 def test_a_larger_radius_gains_more():
     gains = []
     for radius in (0.03, 0.1, 0.3):
@@ -127,10 +176,13 @@ def test_held_out_data_see_less_of_a_small_move():
 def test_beyond_the_bound_everything_is_put_back():
     model = perceptron(6, 10, 8, 3, activation=nn.Tanh)
     before = [p.detach().clone() for p in model.parameters()]
-    # No bound below rounding can be met.
-    report = teleport_(symmetries_of(model), closure(model, 40), radius=0.5, max_loss_change=-1.0)
-    assert "more than max_loss_change" in report.undone
+    loss, symmetries = closure(model, 40), symmetries_of(model)
+    report = teleport_(symmetries, loss, radius=0.5, max_loss_change=0.0)  # not even a rounding
+    assert report.loss_change != 0.0 and "more than max_loss_change = 0 of it" in report.undone
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    # A control: the same move, within a bound.
+    assert teleport_(symmetries, loss, radius=0.5, max_loss_change=1e-6).undone is None
+    assert not any(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
 def test_an_interrupted_measurement_puts_everything_back():
@@ -148,10 +200,21 @@ def test_an_interrupted_measurement_puts_everything_back():
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"radius": -1.0}, {"radius": float("inf")}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"steps": 0},
+        {"steps": 2.5},
+        {"steps": True},
+        {"radius": "wide"},
+        {"radius": -1.0},
+        {"radius": float("inf")},
+    ],
+    ids=str,
+)
 def test_options_are_checked(options):
     model = perceptron(6, 10, 3)
-    with pytest.raises(ValueError, match="steps must be at least 1"):
+    with pytest.raises(ValueError, match="dependent.teleport_: steps must be a whole number of at least 1"):
         teleport_(symmetries_of(model), closure(model, 5), **options)
 
 

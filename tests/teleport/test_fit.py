@@ -153,14 +153,29 @@ def test_minibatches_are_a_loss_for_whoever_only_evaluates():
 class TestNothingToMove:
     def test_a_solver_without_its_kind_of_group(self):
         _, optimizer, symmetries, _ = ready(nn.GELU())
-        for solver in (LieAscent(), TransportedAscent(), RandomTeleport(), None):
-            name = "TransportedAscent" if solver is None else type(solver).__name__
+        for solver, objective in (
+            (LieAscent(), DISTANCE),
+            (TransportedAscent(), Mahalanobis()),
+            (RandomTeleport(), DISTANCE),
+        ):
             with pytest.raises(
                 ValueError,
-                match=rf"the solver {name} must have a symmetry .*; got S_5; choose DiscreteSearch\(\), "
-                r"which can move along S_5\.$",
+                match=rf"the solver {type(solver).__name__} must have a symmetry .*; got S_5; choose "
+                r"DiscreteSearch\(\), which can move along S_5\.$",
             ):
-                Teleport(optimizer, symmetries, solver=solver)
+                Teleport(optimizer, symmetries, objective, solver=solver)
+
+    def test_permutations_are_not_offered_to_a_sum_of_squares_which_they_do_not_change(self):
+        _, optimizer, symmetries, loss = ready(nn.GELU())
+        message = r"got S_5; choose DependentAscent\(\), which moves 0 and 2 for one batch, with loss=.*\.$"
+        with pytest.raises(ValueError, match=message) as refused:
+            Teleport(optimizer, symmetries)
+        assert_one_sentence(str(refused.value))
+        offered = Teleport(
+            optimizer, symmetries, None, always, solver=DependentAscent(symmetries), loss=loss
+        ).step()
+        declined = Teleport(optimizer, symmetries, None, always, solver=DiscreteSearch(), loss=loss).step()
+        assert offered.skipped is None and "do not change a sum of squares" in declined.skipped
 
     def test_no_symmetries_at_all(self):
         model, optimizer, _, loss = ready()

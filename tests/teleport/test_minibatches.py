@@ -143,14 +143,16 @@ def test_an_iterator_that_is_used_up_is_refused():
     teleport = Teleport(optimizer, mlp_symmetries(model), schedule=always, minibatches=lambda: many)
     assert teleport.step().skipped is None
     before = snapshot(model, optimizer)
-    with pytest.raises(
-        ValueError, match=r"minibatches\(\) must return a list of at least one closure; got none"
-    ):
+    with pytest.raises(ValueError, match=r"minibatches\(\) must be a list of at least one closure; got none"):
         teleport.step()
     same(snapshot(model, optimizer), before)
-    with pytest.raises(ValueError, match="minibatches must be callable.*; got list; give lambda"):
+    with pytest.raises(
+        ValueError, match="minibatches must be a function without arguments; got list; give lambda"
+    ):
         Teleport(optimizer, mlp_symmetries(model), minibatches=closures)
-    with pytest.raises(ValueError, match="averaged: needs a closure at least; got none"):
+    with pytest.raises(
+        ValueError, match="averaged: closures must be a list of at least one closure; got none"
+    ):
         averaged([])
 
 

@@ -43,7 +43,8 @@ class Extended(nn.Module):
         reach: N.
 
     References:
-        Dissertation, section 4.4.2, after Eq. (4.12).
+        Dissertation, section 4.4.2, after Eq. (4.12). Differs: printed there is :math:`- e^{-x + N}`, which would be
+        far from the activation at 0.
     """
 
     def __init__(self, activation: nn.Module, reach: float = 10.0):

@@ -109,9 +109,15 @@ class Head:
         """The loss, its gradient by rows, and, if twice, its Hessian as a map from rows to rows.
 
         Raises:
-            ValueError: If the loss depends on parameters by another way than the outputs; asked the first time.
+            ValueError: If the loss has no graph, or depends on parameters by another way than the outputs; that is
+                asked the first time.
         """
         z, loss = self._run_at(rows)
+        if not loss.requires_grad:
+            raise ValueError(
+                f"{WHERE}: the loss must be a differentiable function of the outputs of the model; got a value without "
+                "a graph; return it outside of no_grad, and without detach() or item()."
+            )
         asked = [z, *self._unchecked.values()]
         gradient, *others = torch.autograd.grad(loss, asked, create_graph=twice, allow_unused=True)
         if used := [n for n, g in zip(self._unchecked, others, strict=True) if g is not None]:

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isoloss._checks import is_size
 from isoloss.dependent._activation import Activation, activation_of
 from isoloss.dependent._layer import Layer
 from isoloss.dependent._pair import Pair, pairs
@@ -128,6 +130,7 @@ def act_(
             then.
     """
     where = "dependent.act_"
+    check_limit(where, max_loss_change)
     model, found = symmetries.model, pairs(symmetries)
     _check(where, found, elements)
     move = Carrier(model, found, elements, Difference() if action is None else action)
@@ -272,6 +275,19 @@ def _check(where: str, found: Sequence[Pair], elements: Sequence[Tensor | None])
                 f"got an element for {pair.producer.name} and {pair.reader.name} with {frozen[0]} frozen; put None "
                 "there, or require its gradient."
             )
+
+
+def check_limit(where: str, limit: Any) -> None:
+    """Refuse what bounds nothing.
+
+    Raises:
+        ValueError: If it is no number, or negative.
+    """
+    if limit is not None and not is_size(limit):
+        raise ValueError(
+            f"{where}: max_loss_change must be a number that is not negative, or None for no bound; got {limit!r}; "
+            "0.01 allows one per cent."
+        )
 
 
 def objection(before: float, after: float, limit: float | None) -> str | None:

@@ -62,7 +62,8 @@ def pairs(symmetries: Symmetries) -> list[Pair]:
         raise ValueError(
             "pairs: a data-dependent action needs two adjacent linear or convolutional layers whose hidden units "
             f"nothing else uses; got symmetries of {kinds}, none of such a pair; "
-            "hidden layers with a norm or a residual connection are not among them."
+            "hidden layers with a norm or a residual connection are not among them, nor are grouped and transposed "
+            "convolutions, or layers of one unit."
         )
     return sorted(found, key=lambda p: order[p.producer.name])
 

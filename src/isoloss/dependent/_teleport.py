@@ -8,16 +8,18 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from isoloss._checks import is_size, is_whole
 from isoloss.dependent._chain import Chain
 from isoloss.dependent._evaluated import Measure
 from isoloss.dependent._layer import Layer
-from isoloss.dependent._move import Moved, objection, writes
+from isoloss.dependent._move import Moved, check_limit, objection, writes
 from isoloss.dependent._pair import Pair, pairs
 from isoloss.dependent._passes import Closure, loss_of, undisturbed
 from isoloss.dependent._search import Keep, Search
 from isoloss.symmetry import Symmetries, write_atomically
 
 WHERE = "dependent.teleport_"
+NOWHERE = "no element that was tried improves the objective and keeps the loss of the batch to rounding"
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,13 @@ def search(
     Raises:
         ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range.
     """
-    if steps < 1 or not 0.0 <= radius < inf:
+    if not is_whole(steps, least=1) or not is_size(radius) or radius == inf:
         raise ValueError(
-            f"{WHERE}: steps must be at least 1 and radius a finite number that is not negative; "
-            f"got steps {steps}, radius {radius}."
+            f"{WHERE}: steps must be a whole number of at least 1 and radius a finite number that is not negative; "
+            f"got steps {steps!r}, radius {radius!r}."
         )
+    if not isinstance(lower, bool):
+        raise ValueError(f"{WHERE}: lower must be True or False; got {lower!r}.")
     if keep not in get_args(Keep):
         raise ValueError(f"{WHERE}: keep must be one of {', '.join(get_args(Keep))}; got {keep!r}.")
     model = symmetries.model
@@ -133,6 +137,7 @@ def teleport_(
         ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range, or a moved
             weight would not be finite; nothing has changed then.
     """
+    check_limit(WHERE, max_loss_change)
     with undisturbed(symmetries.model) as run:
         aside = None if held_out is None else loss_of(run, held_out, WHERE)
         there = search(symmetries, loss, steps=steps, radius=radius, lower=lower, keep=keep)
@@ -142,7 +147,9 @@ def teleport_(
         try:
             after = loss_of(run, loss, WHERE)
             later = None if held_out is None else loss_of(run, held_out, WHERE)
-            undone = objection(there.loss, after, max_loss_change)
+            undone = objection(there.loss, after, max_loss_change) or (
+                NOWHERE if there.size == 0.0 < radius else None
+            )
         finally:
             if undone is not None:
                 for layer, matrix in home.items():

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from isoloss.dependent import pair_of
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport.objectives import Objective
-from isoloss.teleport.solvers import SOLVERS, Solver
+from isoloss.teleport.solvers import SOLVERS, DiscreteSearch, Solver
 
 
 def check_fit(
@@ -46,7 +47,8 @@ def check_fit(
         got, fix = f"{fitting[0].name}, up to a norm's eps only", "pass approximate=True"
     else:
         fix = (
-            _instead(symmetries) or "choose LevelSetAscent() or NullSpaceProjection(), which need no symmetry"
+            _instead(symmetries, objective)
+            or "choose LevelSetAscent() or NullSpaceProjection(), which need no symmetry"
         )
     raise ValueError(
         f"Teleport: the solver {type(solver).__name__} must have a symmetry to move along, or nothing moves; "
@@ -54,12 +56,19 @@ def check_fit(
     )
 
 
-def _instead(symmetries: Symmetries) -> str | None:
-    """A solver that can use one of these symmetries, if there is one."""
+def _instead(symmetries: Symmetries, objective: Objective) -> str | None:
+    """A solver that can use one of these symmetries and may gain by it, if there is one."""
     for kind in SOLVERS.values():
+        if kind is DiscreteSearch and hasattr(objective, "form"):
+            continue  # permutations and signs change no sum of squares
         for symmetry in symmetries:
             if symmetry.exact and _uses(kind, symmetry):
                 return f"choose {kind.__name__}(), which can move along {symmetry.name}"
+    modules = dict(symmetries.model.named_modules())
+    for symmetry in symmetries:
+        if pair := pair_of(symmetry, modules):
+            layers = f"{pair.producer.name} and {pair.reader.name}"
+            return f"choose DependentAscent(), which moves {layers} for one batch, with loss=closure"
     return None
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from isoloss._patches import patches
+
 aten = torch.ops.aten
 
 
@@ -118,22 +120,10 @@ class _Recorder(TorchDispatchMode):
         for k, part in enumerate(x.chunk(groups, 1)):
             found = x.new_zeros(0, prod(weight.shape[1:]), dtype=torch.float64)
             for some in _few(part, weight):
-                patches = _patches(some, weight.shape[2:], stride, padding, dilation)
-                found = _fewer(torch.cat([found, _fewer(patches)]))
+                vectors = patches(some, weight.shape[2:], stride, padding, dilation)
+                found = _fewer(torch.cat([found, _fewer(vectors)]))
             self.seen[name].rows.append((k * height, (k + 1) * height, found))
         return name
-
-
-def _patches(x: Tensor, size: Sequence[int], stride, padding, dilation) -> Tensor:
-    """What a kernel sees at every place: shape (batch * places, channels * prod(size))."""
-    dims = len(size)
-    x = torch.nn.functional.pad(x, [p for one in reversed(padding) for p in (one, one)])
-    for d, (n, step, gap) in enumerate(zip(size, stride, dilation, strict=True)):
-        x = x.unfold(2 + d, gap * (n - 1) + 1, step)[..., ::gap]
-    # (batch, channels, *places, *size) -> (batch, *places, channels, *size)
-    order = [0, *range(2, 2 + dims), 1, *range(2 + dims, 2 + 2 * dims)]
-    x = x.permute(order)
-    return x.reshape(prod(x.shape[: dims + 1]), -1)
 
 
 def _few(x: Tensor, weight: Tensor, entries: int = 2**22) -> Sequence[Tensor]:

@@ -53,12 +53,18 @@ def orbit(objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalin
 class _Ordered:
     """Elements act in the order of a teleport: the scalings first."""
 
-    def __init__(self, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point):
+    def __init__(
+        self,
+        symmetries: Sequence[Symmetry],
+        scalings: Scalings,
+        point: Point,
+        objective: Objective | None = None,
+    ):
         self.symmetries = symmetries
         first = list(scalings.members)
         self._order = first + [i for i in range(len(symmetries)) if i not in first]
         self._list = Symmetries([symmetries[i] for i in self._order])
-        self.noise = rounding(point)
+        self.noise = rounding(point, objective)
 
     def ordered(self, elements: Elements) -> Elements:
         return [elements[i] for i in self._order]
@@ -128,7 +134,7 @@ class Evaluated(_Ordered):
     def __init__(
         self, objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point
     ):
-        super().__init__(symmetries, scalings, point)
+        super().__init__(symmetries, scalings, point, objective)
         self.members = list(range(len(symmetries)))
         self._objective, self._point = objective, point
 
@@ -165,7 +171,14 @@ def differentiated(
     return value.detach().double(), {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
 
 
-def rounding(point: Point) -> float:
-    """Relative size of changes that rounding may cause in an evaluation: half of the digits, at worst."""
+def rounding(point: Point, objective: Objective | None = None) -> float:
+    """Relative size of changes that rounding may cause in an evaluation: half of the digits, at worst.
+
+    Args:
+        point: Where the training is.
+        objective: Its `roundings` are taken instead, if it says how many there are.
+    """
     dtypes = [t.dtype for t in point.tensors.values() if t.is_floating_point()]
-    return max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps) ** 0.5
+    eps = max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps)
+    known = getattr(objective, "roundings", None)
+    return eps**0.5 if known is None else known * eps

@@ -115,6 +115,8 @@ class Teleport:
         self.radius = checked_radius(radius, self.objective)
         transported = hasattr(self.objective, "form") or hasattr(self.objective, "scaling_form")
         self.solver = chosen("solver", solver, SOLVERS, TransportedAscent if transported else LieAscent)
+        if (bound := getattr(self.solver, "bound", None)) is not None:
+            self.solver = bound(symmetries)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
         if not isinstance(kinds, Mapping | None):
             raise ValueError(

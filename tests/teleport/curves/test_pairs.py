@@ -111,9 +111,10 @@ def test_the_frame_on_images_is_that_of_forward_differentiation(which):
         (lambda: images(activation=lambda: nn.ReLU(inplace=True)), (2, 6, 6)),
         (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), Sinh(), nn.LayerNorm(6), nn.Conv1d(4, 3, 2)), (2, 8)),
         (lambda: nn.Sequential(nn.Linear(5, 6), nn.Softmax(-1), nn.Linear(6, 3)), (5,)),
+        (lambda: nn.Sequential(nn.Conv3d(1, 4, 2), Sinh(), nn.Conv3d(4, 3, (2, 1, 2))), (1, 3, 3, 4)),
         (Functional, (2, 8)),
     ],
-    ids=["maxima", "in place", "a module with parameters", "softmax", "functions"],
+    ids=["maxima", "in place", "a module with parameters", "softmax", "volumes", "functions"],
 )
 @pytest.mark.parametrize("samples", [1, 12])
 def test_whatever_lies_between_is_passed_through(model, shape, samples):

@@ -5,7 +5,17 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from isoloss.teleport import Loss, Point, Sharpness
+from isoloss import find
+from isoloss.teleport import (
+    LieAscent,
+    Loss,
+    NullSpaceProjection,
+    Point,
+    RandomSearch,
+    Sharpness,
+    Teleport,
+    at,
+)
 from landscapes import landscape
 
 SMALL = {"displacements": (0.05, 0.2, 0.9), "directions": 5}
@@ -129,3 +139,38 @@ def test_dropout_draws_the_same_masks_in_every_term():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=f"Sharpness: .*{message}"):
         Sharpness(**options)
+
+
+@pytest.mark.parametrize(
+    "solver", [LieAscent(), RandomSearch(), NullSpaceProjection()], ids=lambda s: type(s).__name__
+)
+def test_single_precision_tells_it_from_the_loss_that_it_contains(solver):
+    """All but a thousandth of it is the loss, which no move changes here: half of the digits tell nothing."""
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3))
+    x, y = torch.randn(7, 8), torch.randint(3, (7,))
+
+    def loss():
+        return nn.functional.cross_entropy(model(x.to(model[0].weight)), y)
+
+    def jump(objective):
+        optimizer, symmetries = torch.optim.SGD(model.parameters(), 0.1), find(model, x)
+        generator = torch.Generator().manual_seed(0)
+        return Teleport(
+            optimizer, symmetries, objective, at(0), solver=solver, loss=loss, generator=generator
+        ).step()
+
+    flat = jump(Sharpness(displacements=(0.0,), directions=2))
+    assert flat.skipped is not None  # a control: the loss alone
+
+    def excess():
+        model.double()
+        here = {n: p.detach() for n, p in model.named_parameters()}
+        found = Sharpness(excess=True).evaluate(
+            Point(here, {}, dict.fromkeys(here, 1.0), Loss(loss, model)), {}
+        )
+        model.float()
+        return found.item()
+
+    before = excess()
+    assert jump(Sharpness()).skipped is None
+    assert excess() < 0.99 * before

@@ -37,6 +37,32 @@ def test_it_is_registered():
     )
 
 
+@pytest.mark.parametrize(
+    "solver", ["dependent-ascent", DependentAscent(), DependentAscent(steps=10)], ids=str
+)
+def test_teleport_tells_it_the_symmetries(solver):
+    jumps = []
+    for given in (None, solver):
+        torch.manual_seed(0)
+        model = perceptron(6, 10, 8, 3)
+        loss, symmetries = closure(model, 5), symmetries_of(model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        teleport = Teleport(
+            optimizer, symmetries, schedule=always, solver=given or DependentAscent(symmetries), loss=loss
+        )
+        loss().backward()
+        jumps.append(teleport.step())
+    assert jumps[0] == jumps[1] and jumps[0].skipped is None
+
+
+def test_without_a_model_it_uses_nothing_and_says_so():
+    model = perceptron(6, 10, 3)
+    loss, symmetries = closure(model, 5), symmetries_of(model)
+    assert not any(DependentAscent().uses(s) for s in symmetries)
+    with pytest.raises(ValueError, match=r"DependentAscent: it must know the model; got no symmetries"):
+        DependentAscent().displaced(GradientNorm(), list(symmetries), point_of(model, loss), 0.1)
+
+
 def test_it_uses_permutations_of_hidden_units():
     model = perceptron(6, 10, 8, 3)
     symmetries = symmetries_of(model)

@@ -92,7 +92,9 @@ def test_the_loss_is_kept_and_the_end_is_no_worse(solver, name):
     if name in NO_CHANGE.get(solver, ()):
         assert gain == 0.0 and found.skipped
     elif not isinstance(solver, RandomTeleport):
-        assert gain > 0.0 or found.skipped is not None
+        # Few trials of permutations may all be worse; what follows a slope, or tries small elements, must gain.
+        by_chance = solver in (DiscreteSearch(60), RandomSearch(6, discrete=True))
+        assert gain > 0.0 or (by_chance and found.skipped is not None)
         assert (found.skipped is None) is any(not torch.equal(there[n], t) for n, t in point.tensors.items())
 
 

@@ -59,3 +59,7 @@ def test_the_numbers():
     assert kept_steps(1.0, 0.1, 2.0) == 0 == kept_steps(5.0, 1.0, 2.0)
     with pytest.raises(ValueError, match="lead must be at least 1"):
         kept_steps(0.5, 0.1, 1.0)
+    with pytest.raises(
+        ValueError, match="required_lead: rate, constant and steps must not be negative; got -0.1"
+    ):
+        required_lead(-0.1, 1.0, 2)

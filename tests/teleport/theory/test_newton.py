@@ -1,5 +1,6 @@
 """Lemma 4.5.10, Propositions 4.5.11 and 4.5.12."""
 
+import pytest
 import torch
 from torch.func import grad, hessian
 from torch.testing import assert_close
@@ -168,3 +169,11 @@ def test_half_of_it_as_published_is_false():
 def test_where_the_gradient_is_zero_there_is_no_angle():
     """The Lemma says eigenvector: 0 is none."""
     assert misalignment(Booth(), Booth().minimizer).isnan()
+
+
+@pytest.mark.parametrize(
+    "constants", [{"convexity": 0.0, "smoothness": 1.0}, {"convexity": 2.0, "smoothness": 1.0}]
+)
+def test_the_bound_needs_strong_convexity(constants):
+    with pytest.raises(ValueError, match="newton_bound: convexity must be positive and at most smoothness"):
+        newton_bound(1.0, 0.5, lipschitz=1.0, **constants)

@@ -16,11 +16,11 @@ class One:
 
     .. math:: V' = V + (\sigma^{-1}(g\,\sigma(Z)) - \sigma^{-1}(\sigma(Z)))\,X^+, \qquad U' = U g^{-1}
 
-    It needs an activation that is a bijection, or is extended to one. By differences the identity moves nothing, and
-    on one pair of layers it is a group action for every batch of independent inputs: :math:`V' X = \sigma^{-1}(gS)`, so
-    the changes of two elements add up to that of their product. Units that are saturated, so that the inverse does not
-    give back Z, are an exception: the identity still moves nothing, but other elements keep the batch only as far as
-    rounding tells activations apart.
+    It needs an activation that is a bijection: LeakyReLU, or `Extended(nn.Tanh(), N)` in the place of a bounded one.
+    By differences the identity moves nothing, and on one pair of layers it is a group action for every batch of
+    independent inputs: :math:`V' X = \sigma^{-1}(gS)`, so the changes of two elements add up to that of their product.
+    In a network with nn.Tanh or nn.Sigmoid itself that is so only while no entry of :math:`gS` leaves the range of the
+    activation and no unit is saturated; else the identity still moves nothing, but other elements change the outputs.
 
     Attributes:
         by_differences: False for the published :math:`V' = \sigma^{-1}(g\,\sigma(VX))\,X^+`, under which the identity

@@ -50,7 +50,7 @@ class Curvature:
         if not self.curves:
             raise ValueError(
                 "Curvature: there must be a curve; got none; draw some with Curvature.of(symmetries), from symmetries "
-                "of which one at least is continuous."
+                "of which one at least is continuous, or with Curvature.of(curves.layer_pairs(symmetries, x))."
             )
 
     @classmethod

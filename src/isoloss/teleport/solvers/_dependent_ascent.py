@@ -5,8 +5,10 @@ from math import inf, log1p
 from typing import ClassVar, Literal
 
 import torch
+from torch import nn
 
-from isoloss.dependent import pair_of, search
+from isoloss.dependent import Pair, pair_of, search
+from isoloss.dependent._teleport import NOWHERE
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape
 from isoloss.teleport._orbit import rounding
@@ -33,7 +35,7 @@ class DependentAscent(Displacement):
     (exp(n r) - 1) |W| in the Frobenius norm, where n, 1 or 2, is the number of pairs that it belongs to.
 
     Args:
-        symmetries: Those of the model, as `Teleport` gets them.
+        symmetries: Those of the model; None takes those that `Teleport` gets.
         steps: Steps of the ascent; each is a slope of the objective (for the gradient norm a Hessian-vector product)
             and a factorization per layer.
         keep: Of the batch: "outputs" where that can be, with at most as many samples as weights of a unit; or only
@@ -45,8 +47,13 @@ class DependentAscent(Displacement):
 
     along_symmetries: ClassVar[bool] = True
 
-    def __init__(self, symmetries: Symmetries, steps: int = 10, keep: Literal["outputs", "loss"] = "outputs"):
-        if not isinstance(symmetries, Symmetries):
+    def __init__(
+        self,
+        symmetries: Symmetries | None = None,
+        steps: int = 10,
+        keep: Literal["outputs", "loss"] = "outputs",
+    ):
+        if not isinstance(symmetries, Symmetries | None):
             raise ValueError(
                 f"DependentAscent: symmetries must be Symmetries; got {type(symmetries).__name__}; "
                 "pass what find() returned."
@@ -57,6 +64,10 @@ class DependentAscent(Displacement):
 
     def __repr__(self) -> str:
         return f"DependentAscent(steps={self.steps}, keep={self.keep!r})"
+
+    def bound(self, symmetries: Symmetries) -> "DependentAscent":
+        """The solver for a model, if it has none yet; see `Solver`."""
+        return DependentAscent(symmetries, self.steps, self.keep) if self._symmetries is None else self
 
     def uses(self, symmetry: Symmetry) -> bool:
         """Permutations of the hidden units of two adjacent layers: they say which layers those are."""
@@ -70,10 +81,10 @@ class DependentAscent(Displacement):
         """
         super().check(objective, symmetries, radius, loss)
         check_finite("DependentAscent", radius)
-        if symmetries.model is not self._symmetries.model:
+        if symmetries.model is not self._model:
             raise ValueError(
                 "DependentAscent: the symmetries must be those that Teleport gets; got those of another model; "
-                "write Teleport(optimizer, symmetries, solver=DependentAscent(symmetries))."
+                "write Teleport(optimizer, symmetries, solver=DependentAscent())."
             )
 
     def displaced(
@@ -82,11 +93,15 @@ class DependentAscent(Displacement):
         """Find new values of the parameters within the radius; see `Solver.solve`.
 
         Raises:
-            ValueError: If there is no loss, or no bound, or the objective cannot be evaluated.
+            ValueError: If there is no loss, or no bound, or no model, or the objective cannot be evaluated.
         """
         if radius == inf:
             raise ValueError(
                 "DependentAscent: the radius must be finite; got inf; give Teleport(radius=0.1)."
+            )
+        if self._symmetries is None:
+            raise ValueError(
+                "DependentAscent: it must know the model; got no symmetries; write DependentAscent(symmetries)."
             )
         loss = point.loss_for("DependentAscent")
         trained = point.rates.keys()
@@ -110,13 +125,20 @@ class DependentAscent(Displacement):
             weights={name: weights.get(name, 1.0) for name in trained},
             measure=measure,
         )
-        if measure is not None and abs(there.after - there.before) <= rounding(point) * abs(there.before):
+        gained = abs(there.after - there.before)
+        constant = measure is not None and gained <= rounding(point) * abs(there.before)
+        if constant or there.size == 0.0:
             here = torch.tensor(there.before, dtype=torch.float64)
-            return Solution(elements, here, here, 0.0 * here, skipped=CONSTANT)
+            reason = CONSTANT if constant else NOWHERE
+            return Solution(elements, here, here, torch.zeros_like(here), skipped=reason)
         displaced = {n: new for layer, m in there.matrices.items() for n, new in layer.tensors(m).items()}
         # Singular values of g are at least 1 - |g - 1|: that is what bounds log g.
         numbers = torch.tensor([there.before, there.after, -log1p(-there.size)], dtype=torch.float64)
         return Solution(elements, *numbers.unbind(), displaced=displaced)
 
-    def _pair(self, symmetry: Symmetry):
-        return pair_of(symmetry, dict(self._symmetries.model.named_modules()))
+    @property
+    def _model(self) -> nn.Module | None:
+        return None if self._symmetries is None else self._symmetries.model
+
+    def _pair(self, symmetry: Symmetry) -> Pair | None:
+        return None if self._model is None else pair_of(symmetry, dict(self._model.named_modules()))

@@ -93,7 +93,7 @@ class NullSpaceProjection(Displacement):
             radius=radius,
             rate=self.rate,
             lower=objective.lower,
-            noise=rounding(point),
+            noise=rounding(point, objective),
         )
         return Solution(
             [None] * len(symmetries),

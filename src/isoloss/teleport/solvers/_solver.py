@@ -49,7 +49,8 @@ class Solver(Protocol):
     A solver that moves without symmetries has a class attribute `along_symmetries = False`, and one that returns what
     it displaces, instead of elements, `displaces = True`; `Displacement` is a base for both. A method
     `check(objective, symmetries, radius, loss)` may raise what `solve` would, as far as that is known without a point:
-    `Teleport` calls it when it is made, with the symmetries, the radius, and whether there will be a loss.
+    `Teleport` calls it when it is made, with the symmetries, the radius, and whether there will be a loss. A method
+    `bound(symmetries)` may return the solver for a model, where it must know more than the symmetries that it uses.
     """
 
     def uses(self, symmetry: Symmetry) -> bool:

@@ -23,9 +23,17 @@ def required_lead(lr: float, lipschitz: float, steps: int) -> float:
         lipschitz: L, of the norm of the gradient, on a region that holds both runs.
         steps: T.
 
+    Raises:
+        ValueError: If the rate, the constant or the number of steps is negative.
+
     References:
         Dissertation, Assumption 4.5.3, Prop. 4.5.4, eq. (4.25); 2022 paper, Prop. 5.4.
     """
+    if min(lr, lipschitz, steps) < 0:
+        raise ValueError(
+            f"required_lead: rate, constant and steps must not be negative; got {lr}, {lipschitz}, {steps}. "
+            "The factors of a step are 1 - lr * lipschitz and 1 + lr * lipschitz."
+        )
     x = lr * lipschitz
     return ((1 + x) / (1 - x)) ** steps if x < 1 else inf
 

@@ -104,8 +104,16 @@ def newton_bound(
         convexity: The least eigenvalue :math:`\mu` of the Hessian anywhere.
         smoothness: The largest eigenvalue L of the Hessian anywhere.
 
+    Raises:
+        ValueError: If the function is not strongly convex, or the constants contradict one another.
+
     References:
         Dissertation, Prop. 4.5.12, Lemma C.3.1. Differs as said.
     """
+    if not 0 < convexity <= smoothness:
+        raise ValueError(
+            f"newton_bound: convexity must be positive and at most smoothness; got {convexity} and {smoothness}. "
+            "They are the extreme eigenvalues of the Hessian of a strongly convex function."
+        )
     linear = abs(1 - damping) * smoothness / convexity
     return lipschitz / (2 * convexity) * distance**2 + linear * distance
