@@ -1,5 +1,7 @@
 """Verdicts on ensembles follow from the numbers; the networks and members that they are about."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -125,19 +127,16 @@ def test_the_members_of_the_group_agree_with_the_model_on_their_batch(trained, n
     # No more samples than units: then Eqs. (2.54) and (2.55) keep what is computed, up to float32.
     few = of.features[: settings.width]
     if name == "group":
-        from dataclasses import replace
-
         members = shared.ensemble(replace(settings, action_batch=settings.width), of, name, 0.3, seed=0)
     outputs = of.model.head(few)
-    # 1e4 float32 epsilons: the condition number of the units, squared by no one.
+    # float32, and units whose condition number may be a thousand.
     torch.testing.assert_close(members.outputs(few), outputs.expand(4, -1, -1), rtol=1e-3, atol=1e-3)
 
 
 def test_equal_seeds_draw_equal_elements(trained):
     settings, of = trained
     one, two, other = (
-        shared.ensemble(settings, of, name, 0.3, seed).net[0].weight
-        for name, seed in (("inverse", 0), ("random", 0), ("inverse", 1))
+        shared.ensemble(settings, of, "inverse", 0.3, seed).net[0].weight for seed in (0, 0, 1)
     )
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert not torch.equal(one, other)

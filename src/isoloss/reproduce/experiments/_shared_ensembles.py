@@ -131,7 +131,7 @@ def _pictures(flat: Data) -> Data:
 
 
 def ensemble(settings: Ensembles, of: Trained, contender: str, epsilon: float, seed: int) -> Ensemble:
-    """The heads of a contender; equal seeds draw equal g for all that draw Gaussian ones.
+    """The heads of a contender.
 
     Their mean is that of probabilities: in that of logits a single member with an almost singular g outshouts the
     others, and an attack through it would leave the vote alone.
