@@ -9,7 +9,7 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import dependent, finding, groups, problems, symmetry, teleport
+from isoloss import dependent, finding, flow, groups, problems, symmetry, teleport
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -23,6 +23,7 @@ __all__ = [
     "dependent",
     "find",
     "finding",
+    "flow",
     "groups",
     "problems",
     "symmetry",

@@ -110,6 +110,34 @@ def test_projection_is_the_nearest_algebra_element(group):
     laws.assert_near(group, group.project(group.project(array)), group.project(array), operations=4)
 
 
+@every_action
+def test_an_algebra_element_parts_into_symmetric_and_antisymmetric_matrices(group, charge):
+    """<s x, y> = <x, s y> for what `symmetric` keeps; <r x, y> = -<x, r y> for the rest, which translates nothing."""
+    a, x, y = algebra_element(group), point(group), point(group)
+    kept = group.symmetric(a)
+    rest = tree_map(lambda whole, part: whole - part, a, kept)
+    origin = tree_map(torch.zeros_like, x)
+
+    def inner(x, y):
+        return sum((p * q).sum() for p, q in zip(tree_leaves(x), tree_leaves(y), strict=True))
+
+    def linear(a, x):
+        moving, still = group.velocity(a, x, charge), group.velocity(a, origin, charge)
+        return tree_map(lambda p, q: p - q, moving, still)
+
+    for part, sign in ((kept, 1), (rest, -1)):
+        # sums of at most a hundred products of numbers of size 1
+        assert abs(inner(linear(part, x), y) - sign * inner(x, linear(part, y))) < 1e-12
+    assert all((leaf == 0).all() for leaf in tree_leaves(group.velocity(rest, origin, charge)))
+
+
+@every_group
+def test_the_dimension_of_the_symmetric_parts_is_their_rank(group):
+    parts = tree_leaves(group.symmetric(group.basis(dtype=torch.float64)))
+    rows = torch.cat([p.reshape(group.dim, p[0].numel() if group.dim else 0) for p in parts], 1)
+    assert group.symmetric_dim == (torch.linalg.matrix_rank(rows) if rows.numel() else 0)
+
+
 @every_group
 def test_the_norm_bounds_the_singular_values_of_a_path(group):
     if isinstance(group, Affine | Translation | Product):

@@ -89,6 +89,17 @@ def test_lowered_is_the_minimum_that_scipy_finds(name, power, radius):
     assert_close(s.log(), best, rtol=0.0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["mlp", "cubes", "conv", "rotary"])
+def test_the_sides_differ_by_the_moment(name):
+    """<x, a . x> is what the squares that grow gain, less what the others lose."""
+    sum_of_squares, _, form, symmetries = posynomial(name)
+    grow, shrink = sum_of_squares.sides
+    moments = [s.group.symmetric(s.moment(form.tensors, form.tensors)) for s in symmetries]
+    moments = [m[..., 0] if s.group.own == 2 else m for s, m in zip(symmetries, moments, strict=True)]
+    assert_close(grow - shrink, torch.cat([m.flatten() for m in moments]), rtol=1e-12, atol=1e-12)
+    assert (grow > 0).all() and (shrink > 0).all()
+
+
 def test_a_network_with_one_hidden_layer_is_balanced_in_one_sweep():
     model = mlp(5, 7, 3).double()
     symmetries = mlp_symmetries(model)

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from isoloss.teleport import _squares
-from isoloss.teleport._squares import Lattice, Matrix
+from isoloss.teleport._squares import Lattice, Matrix, Runs
 
 
 @pytest.mark.parametrize("block", [1, 7, 12, 1 << 19], ids=lambda b: f"blocks of {b} entries")
@@ -22,6 +22,18 @@ def test_sums_over_rows_and_columns_do_not_depend_on_the_blocks(monkeypatch, blo
     assert_close(rows, 2.0 * (squares @ v), **close)
     assert_close(columns, 2.0 * (u @ squares), **close)
     assert_close(matrix.total([u, v]), 2.0 * (u @ squares @ v), **close)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_sums_over_the_channels_of_a_convolution(layout):
+    """Against the sums of its squares over three axes at a time; 108 positive numbers, 108 eps."""
+    x = torch.randn(3, 4, 3, 3, dtype=torch.float64).to(memory_format=layout)
+    u, v = (torch.rand(n, dtype=torch.float64) for n in (3, 4))
+    runs, squares = Runs(x, 2.0, torch.float64), 2.0 * x.square().sum((2, 3))
+    rows, columns = runs.sums([u, v])
+    assert_close(rows, squares @ v, rtol=108 * 2.3e-16, atol=0.0)
+    assert_close(columns, u @ squares, rtol=108 * 2.3e-16, atol=0.0)
+    assert_close(runs.total([u, v]), u @ squares @ v, rtol=108 * 2.3e-16, atol=0.0)
 
 
 def test_a_strided_matrix_gives_the_same_sums():

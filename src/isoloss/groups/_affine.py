@@ -57,6 +57,15 @@ class Affine(Group):
         """Return 1 + a, which is invertible while the spectral norm of the linear part is below 1."""
         return self.identity(dtype=a.dtype, device=a.device) + a
 
+    def symmetric(self, a: Tensor) -> Tensor:
+        """Return the symmetric part of the linear part, and all of the translation."""
+        linear = a[..., :-1]
+        return torch.cat([(linear + linear.mT) / 2, a[..., -1:]], -1)
+
+    @property
+    def symmetric_dim(self) -> int:
+        return self.n * (self.n + 1) // 2 + self.n
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         return principal_log(self._square(g, corner=1), where=f"{self.name}.log")[..., :-1, :]

@@ -58,6 +58,14 @@ class ComplexScaling(Group):
         """Return 1 + a, a complex number with log modulus and phase as real and imaginary part."""
         return self.identity(dtype=a.dtype, device=a.device) + a
 
+    def symmetric(self, a: Tensor) -> Tensor:
+        """Return the log moduli, without the phases."""
+        return torch.stack([a[..., 0], torch.zeros_like(a[..., 1])], -1)
+
+    @property
+    def symmetric_dim(self) -> int:
+        return self.n
+
     def norm(self, a: Tensor) -> Tensor:
         """Largest modulus of the complex numbers."""
         return torch.hypot(*a.unbind(-1)).amax(-1)

@@ -110,6 +110,22 @@ class Group(ABC):
         """Return the algebra element nearest to an array of ``algebra_shape``, in the Frobenius norm."""
         return a.clone()
 
+    def symmetric(self, a: Tensor) -> Tensor:
+        r"""Return the part of an algebra element that acts by symmetric matrices, translations included.
+
+        What remains acts by antisymmetric ones. Along a symmetric part :math:`x \mapsto \dot x` is a gradient field,
+        which is what a conserved quantity of gradient flow needs.
+
+        References:
+            Dissertation, Proposition 2.5.1 and the table below it.
+        """
+        return self.project((a + a.mT) / 2) if len(self.algebra_shape) == 2 else a.clone()
+
+    @property
+    def symmetric_dim(self) -> int:
+        """Dimension of the space of symmetric parts."""
+        return self.dim if len(self.algebra_shape) == 1 else self.n * (self.n + 1) // 2
+
     def norm(self, a: Tensor) -> Tensor:
         """Spectral norm of algebra elements, shape ``(*batch,)``; of numbers one by one, their largest modulus.
 

@@ -74,6 +74,10 @@ class Orthogonal(Group):
             a = a - a.mean(-2, keepdim=True)
         return a
 
+    @property
+    def symmetric_dim(self) -> int:
+        return 0
+
     def log(self, g: Tensor) -> Tensor:
         self._check_contains("log", g)
         determinants = torch.linalg.det(widen(g))

@@ -77,6 +77,13 @@ class Product(Group):
     def project(self, a: tuple) -> tuple:
         return self._each("project", a)
 
+    def symmetric(self, a: tuple) -> tuple:
+        return self._each("symmetric", a)
+
+    @property
+    def symmetric_dim(self) -> int:
+        return sum(group.symmetric_dim for group in self.groups)
+
     def steepest(self, a: tuple) -> tuple:
         return self._each("steepest", a)
 

@@ -10,7 +10,7 @@ from isoloss.teleport._anderson import Anderson
 from isoloss.teleport._cells import Cells
 from isoloss.teleport._quadratic import Quadratic, widen
 from isoloss.teleport._scalings import Scalings
-from isoloss.teleport._squares import Lattice, Matrix
+from isoloss.teleport._squares import Lattice, Matrix, Runs
 
 
 class Posynomial:
@@ -30,7 +30,7 @@ class Posynomial:
     def __init__(self, scalings: Scalings, form: Quadratic):
         self._scalings, self._form = scalings, form
         self._linear = torch.zeros_like(scalings.share)
-        self._products: list[tuple[Cells, Matrix | Lattice]] = []
+        self._products: list[tuple[Cells, Matrix | Runs | Lattice]] = []
         parts = scalings.parts(self._linear)
         for cells in scalings.cells:
             x = form.tensors.get(cells.name)
@@ -41,6 +41,8 @@ class Posynomial:
                 _norms(x, cells.axes[0], sqrt(weight), cells.of(parts)[0])
             elif x.dim() == 2:
                 self._products.append((cells, Matrix(x, weight, scalings.dtype)))
+            elif cells.axes == (0, 1):
+                self._products.append((cells, Runs(x, weight, scalings.dtype)))
             else:
                 rest = [axis for axis in range(x.dim()) if axis not in cells.axes]
                 squares = widen(x).square()
@@ -59,6 +61,11 @@ class Posynomial:
     def here(self) -> Tensor:
         """The same sum at s = 1."""
         return torch.dot(self._sums_here, self._scalings.share)
+
+    @property
+    def sides(self) -> tuple[Tensor, Tensor]:
+        """For every factor the sums of |c| x^2 over the entries that grow with it, and over those that shrink."""
+        return self._scalings.collect(self._sums_here, self._sign)
 
     def raised(self, radius: float, sweeps: int = 1) -> Tensor:
         r"""Factors that raise the sum, with all log-scales within the radius.

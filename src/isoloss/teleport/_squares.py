@@ -53,6 +53,25 @@ class Matrix:
             yield slice(start, start + step), squares
 
 
+class Runs:
+    """The same sums of a convolution's weight: a matrix whose columns come in runs, one per input channel."""
+
+    def __init__(self, x: Tensor, weight: float, dtype: torch.dtype):
+        self._matrix, self._run = Matrix(x.flatten(1), weight, dtype), x[0, 0].numel()
+
+    def sums(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """For either of the first two axes the weighted sum over all others."""
+        rows, columns = self._matrix.sums(self._spread(factors))
+        return [rows, columns.view(-1, self._run).sum(1)]
+
+    def total(self, factors: Sequence[Tensor]) -> Tensor:
+        """The weighted sum of all squares."""
+        return self._matrix.total(self._spread(factors))
+
+    def _spread(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        return [factors[0], factors[1].repeat_interleave(self._run)]
+
+
 class Lattice:
     """The same sums of a tensor with any number of axes, from its squares."""
 
