@@ -42,6 +42,10 @@ $(PY):
 	echo "make: isoloss needs Python >= 3.11 with the venv module; none of [$(CANDIDATES)] is one;" \
 	     "install it (Debian and Ubuntu: apt install python3 python3-venv), or put it on PATH." >&2; exit 1
 
+# The extra `landscape`, without the torchvision that one of them names and none imports here: built for another
+# torch than the one installed, it breaks the import of transformers.
+CURVLINOPS := curvlinops-for-pytorch backpack-for-pytorch unfoldNd einconv einops linear_operator opt_einsum
+
 # The build backend first, from the same constraints, so that an editable install needs no isolated download.
 install = $(PY) -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
@@ -53,4 +57,5 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(PY)
 $(VENV)/.dev: pyproject.toml constraints.txt | $(PY)
 	$(install) hatchling editables
 	$(install) --no-build-isolation -e '.[dev]'
+	$(install) --no-deps $(CURVLINOPS)
 	@touch $@ $(VENV)/.demo

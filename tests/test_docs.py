@@ -30,6 +30,7 @@ def test_the_pages_that_show_python_are_looked_at():
         "docs/solvers.md",
         "docs/problems.md",
         "docs/finding.md",
+        "docs/landscape.md",
         "docs/reproduce.md",
     } <= set(PAGES)
     assert os.path.isdir(ROOT / "docs")

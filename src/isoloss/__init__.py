@@ -9,7 +9,7 @@ Example:
     >>> symmetries.act_(symmetries.sample(scale=0.5))
 """
 
-from isoloss import dependent, finding, flow, groups, problems, symmetry, teleport
+from isoloss import dependent, finding, flow, groups, landscape, problems, symmetry, teleport
 from isoloss.finding import certificate, find
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport import Teleport
@@ -25,6 +25,7 @@ __all__ = [
     "finding",
     "flow",
     "groups",
+    "landscape",
     "problems",
     "symmetry",
     "teleport",

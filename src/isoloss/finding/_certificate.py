@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from math import prod
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,6 +14,7 @@ from torch.utils._pytree import tree_map
 from isoloss.finding._complement import BLOCK, Complement, Null
 from isoloss.finding._find import Inputs, _arguments, _check, _copied, _double, find
 from isoloss.finding._jacobian import Jacobian
+from isoloss.finding._tangents import tangents
 from isoloss.finding._verify import Verifier
 from isoloss.finding._world import settings
 from isoloss.symmetry import Symmetry, named_tensors
@@ -206,10 +206,11 @@ def _across(exact: list[Symmetry], jacobian: Jacobian, rows: Tensor) -> tuple[Te
     """A basis of what is orthogonal to the orbit, and how much the rows see of the orbit: rounding."""
     unit = max(rows.norm(dim=1).tolist(), default=0.0) or 1.0
     space, visible = Complement(torch.eye(jacobian.columns, dtype=torch.float64)), 0.0
+    tensors = {n: t.detach().cpu() for n, t in named_tensors(jacobian.twin).items()}
     for symmetry in exact:
-        tangents = _tangents(symmetry, named_tensors(jacobian.twin), jacobian.tensors)
-        visible = max(visible, _change(symmetry, rows @ tangents.T / unit))
-        space.add(tangents)
+        found = tangents(symmetry, tensors, jacobian.tensors)
+        visible = max(visible, _change(symmetry, rows @ found.T / unit))
+        space.add(found)
     return space.directions(), visible
 
 
@@ -253,20 +254,6 @@ def _at_example(jacobian: Jacobian, args: tuple, kwargs: dict[str, Any]) -> tupl
     kept = {n: t for (n, t), block in named if n in parameters or bool(block.any())}
     rows = torch.cat([block for (n, _), block in named if n in kept], 1)
     return Jacobian(jacobian.twin, kept, jacobian.random), rows
-
-
-def _tangents(symmetry: Symmetry, tensors: dict[str, Tensor], coordinates: dict[str, Tensor]) -> Tensor:
-    """Unit velocities of the orbit along a basis of the algebra, at each index of the batch in turn, as rows."""
-    rows, a = [], torch.zeros(prod(symmetry.batch), *symmetry.group.algebra_shape, dtype=torch.float64)
-    for direction in symmetry.group.basis(dtype=torch.float64):
-        for index in range(len(a)):
-            a[index] = direction
-            velocity = symmetry.generator(a.reshape(*symmetry.batch, *symmetry.group.algebra_shape), tensors)
-            parts = [velocity[n] if n in velocity else torch.zeros_like(t) for n, t in coordinates.items()]
-            row = torch.cat([p.flatten() for p in parts]).cpu()
-            rows.append(row / row.norm().clamp_min(torch.finfo(row.dtype).tiny))
-            a[index] = 0.0
-    return torch.stack(rows)
 
 
 def _change(symmetry: Symmetry, slopes: Tensor) -> float:

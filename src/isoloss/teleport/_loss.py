@@ -30,9 +30,18 @@ class Loss:
         model: Whose parameters are replaced.
         trained: Names of parameters, on one of which at least the loss must depend; seen to by the first evaluation,
             for one forward and one backward pass more.
+        where: Who asks for the loss, for messages.
     """
 
-    def __init__(self, closure: LossClosure, model: nn.Module, trained: Collection[str] = ()):
+    def __init__(
+        self,
+        closure: LossClosure,
+        model: nn.Module,
+        trained: Collection[str] = (),
+        *,
+        where: str = "Teleport",
+    ):
+        self._where = where
         self._closed = _Closed(closure, model)
         self._model = model
         self._trained = tuple(trained)
@@ -64,11 +73,11 @@ class Loss:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(
-                f"Teleport: loss must return a tensor with one number; got {got}; return the mean over the batch."
+                f"{self._where}: loss must return a tensor with one number; got {got}; return the mean over the batch."
             )
         if [version(p.grad) for p in self._model.parameters()] != versions:
             raise ValueError(
-                "Teleport: loss must leave gradients alone; got a closure that writes .grad; "
+                f"{self._where}: loss must leave gradients alone; got a closure that writes .grad; "
                 "return the loss without calling zero_grad() or backward()."
             )
         if (
@@ -77,8 +86,8 @@ class Loss:
             and not loss.requires_grad
         ):
             raise ValueError(
-                "Teleport: loss must be a differentiable function of the model's parameters; got a value without a "
-                "graph; call the model in whose parameters the symmetries were found, outside of no_grad."
+                f"{self._where}: loss must be a differentiable function of the model's parameters; got a value "
+                "without a graph; call the model in whose parameters the symmetries were found, outside of no_grad."
             )
         return loss.reshape(())
 
