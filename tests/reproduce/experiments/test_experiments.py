@@ -12,6 +12,13 @@ from reproduce.images import write_images
 IMAGES = {"samples": 60, "held_out": 20, "epochs": 2, "seeds": 1, "batch": 30}
 
 TINY = {
+    "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},
+    "orbits": {"seeds": 1, "outer": (1, 2), "hidden": (1, 3)},
+    "conserved": {"sets": 30, "dimensions": ((3, 5, 4), (6, 2, 3)), "square": 6},
+    "imbalance": {"seeds": 2, "sizes": (2, 6, 3), "steps": 30, "points": 4},
+    "radial": {"seeds": 1, "charges": (1.0, 10.0), "steps": 20, "points": 4},
+    "eigenvalues": {"seeds": 1, "sizes": (3, 7, 2), "steps": 300, "deviations": (0.25, 0.5)},
+    "drift": {"seeds": 2, "sizes": (2, 6, 3), "steps": 40, "points": 5},
     "rosenbrock": {"seeds": 3, "steps": 120},
     "booth": {"seeds": 3},
     "regression": {"seeds": 1, "epochs": 4, "teleport_at": 1},

@@ -1,0 +1,221 @@
+"""Figure 2.4: convergence against the conserved quantity, with the scale of the weights told apart from it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from isoloss.reproduce._comparison import compare
+from isoloss.reproduce._experiment import Settings, experiment
+from isoloss.reproduce._figure import canvas, logarithmic, outside, shade
+from isoloss.reproduce._finding import Finding
+from isoloss.reproduce._runs import Each
+from isoloss.reproduce.experiments._shared_two_layers import (
+    HOMOGENEOUS,
+    LABELS,
+    losses,
+    members,
+    moved,
+    normal,
+    quantity,
+    rank_correlation,
+    rounds,
+    scalings,
+    size,
+    stacked,
+    steps_to,
+    train,
+    with_quantity,
+)
+
+SURE = 0.01
+"""The p-value below which a rank correlation counts."""
+
+MARKS = {
+    "published": ("o", "standard deviation"),
+    "orbit": ("s", "same function"),
+    "level": ("^", "same Q"),
+}
+
+
+@dataclass(frozen=True)
+class Imbalance(Settings):
+    """Dissertation Section 2.7.3; the text does not give the standard deviations."""
+
+    activations: tuple[str, ...] = ("identity", "relu", "tanh", "sigmoid")
+    sizes: tuple[int, ...] = (5, 50, 10)
+    """Outputs, hidden units, inputs."""
+    rate: float = 1e-3
+    deviations: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75)
+    """Standard deviations of U and of V."""
+    base: float = 0.25
+    """That of the points which are moved at fixed function."""
+    factors: tuple[float, ...] = (0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0)
+    """How V is multiplied, and U in turn divided."""
+    steps: int = 20_000
+    level: float = 0.01
+    """Converged is a loss of this share of the target's square."""
+    points: int = 120
+    """Numbers of steps at which losses are recorded."""
+
+
+def descents(settings: Imbalance, activation: str, seed: int) -> dict[str, Any]:
+    """Loss curves from all starts of one draw of the weights."""
+    drawn, target = normal(settings.sizes, torch.Generator().manual_seed(seed))
+    scaled = {d: {k: d * w for k, w in drawn.items()} for d in settings.deviations}
+    base = {k: settings.base * w for k, w in drawn.items()}
+    starts = [("published", d, p) for d, p in scaled.items()]
+    starts += [("orbit", f, moved(base, activation, f)) for f in settings.factors]
+    if activation in HOMOGENEOUS:
+        found, level = scalings(settings.sizes), float(quantity(base, activation))
+        starts += [("level", d, with_quantity(p, settings.sizes, found, level)) for d, p in scaled.items()]
+    points = stacked([p for _, _, p in starts])
+    steps = rounds(settings.steps, settings.points)
+    _, curves = train(points, target, activation, settings.rate, steps)
+    first = float(losses(base, target, activation))
+    return {
+        "steps": [0, *steps],
+        "runs": [
+            {
+                "design": design,
+                "value": value,
+                "quantity": float(quantity(p, activation)),
+                "size": float(size(p)),
+                "losses": curve,
+                "needed": steps_to(settings.level * float(target.square().sum()), steps, curve),
+            }
+            for (design, value, _), p, curve in zip(starts, members(points), curves, strict=True)
+        ],
+        # How far the loss at the start of the moved points is from that of the point which they are moved from.
+        "moved_loss": max(
+            abs(curve[0] / first - 1)
+            for (design, *_), curve in zip(starts, curves, strict=True)
+            if design == "orbit"
+        ),
+    }
+
+
+def judge(results: dict[str, Any]) -> list[Finding]:
+    """Q goes with the number of steps; and what becomes of that when the function, or Q itself, is held fixed."""
+    found = []
+    for activation, seeds in results["descents"].items():
+        name = LABELS[activation]
+        by = {d: [_chosen(s, d) for s in seeds] for d in MARKS}
+        found.append(
+            _correlated(f"{name}: the number of steps to converge is correlated with Q", by["published"])
+        )
+        found.append(_changed(f"{name}: at the same function, another Q takes other numbers of steps", by["orbit"]))
+        found.append(
+            _correlated(f"{name}: at the same function, Q is correlated with the steps", by["orbit"], "control")
+        )
+        if all(by["level"]):
+            found.append(
+                _changed(f"{name}: at the same Q, another standard deviation takes other numbers", by["level"])
+            )
+        found.append(_scale(name, [run for d in by for seed in by[d] for run in seed]))
+    worst = max(s["moved_loss"] for seeds in results["descents"].values() for s in seeds)
+    found.append(
+        Finding(
+            "moves on the orbit leave the initial loss as it is",
+            worst < 1e-9,
+            f"relative change at most {worst:.0e}",
+            "control",
+        )
+    )
+    return found
+
+
+def _chosen(told: dict[str, Any], design: str) -> list[dict[str, Any]]:
+    return [run for run in told["runs"] if run["design"] == design]
+
+
+def _correlated(statement: str, seeds: list[list[dict[str, Any]]], kind: Any = "paper") -> Finding:
+    """Over all starts and seeds; one that never converges took longest."""
+    runs = [run for seed in seeds for run in seed]
+    told = rank_correlation([r["quantity"] for r in runs], [r["needed"] for r in runs])
+    if told["rho"] is None:
+        return Finding(statement, None, "all runs took the same", kind)
+    evidence = f"rank correlation {told['rho']:.2f}, p {told['p']:.0e}, {len(runs)} runs"
+    return Finding(statement, told["p"] < SURE or None, evidence, kind)
+
+
+def _changed(statement: str, seeds: list[list[dict[str, Any]]]) -> Finding:
+    """The slowest start against the fastest, the same two in all seeds."""
+    values = [r["value"] for r in seeds[0]]
+    needed = {v: [next(r for r in s if r["value"] == v)["needed"] for s in seeds] for v in values}
+    reached = {v: n for v, n in needed.items() if all(n)}
+    if len(reached) < 2:
+        return Finding(statement, None, "fewer than two starts converge in all seeds", "control")
+    means = {v: sum(n) / len(n) for v, n in reached.items()}
+    slow, fast = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
+    told = compare(reached[slow], reached[fast])
+    q = {v: sum(next(r for r in s if r["value"] == v)["quantity"] for s in seeds) / len(seeds) for v in values}
+    evidence = f"{means[slow]:.0f} steps at Q = {q[slow]:.3g}, {means[fast]:.0f} at Q = {q[fast]:.3g}: {told}"
+    return Finding(statement, told.higher, evidence, "control")
+
+
+def _scale(name: str, runs: list[dict[str, Any]]) -> Finding:
+    needed = [r["needed"] for r in runs]
+    by_size = rank_correlation([r["size"] for r in runs], needed)["rho"]
+    by_quantity = rank_correlation([r["quantity"] for r in runs], needed)["rho"]
+    statement = f"{name}: over all starts, the sum of the squared weights tells the steps better than Q"
+    if by_size is None or by_quantity is None:
+        return Finding(statement, None, "all runs took the same", "control")
+    evidence = f"rank correlation {by_size:.2f} with the sum of squares, {by_quantity:.2f} with Q"
+    return Finding(statement, abs(by_size) > abs(by_quantity), evidence, "control")
+
+
+def plot(results: dict[str, Any]):
+    """Above the curves of the paper, below the numbers of steps against Q in all designs."""
+    told = results["descents"]
+    figure, axes = canvas(2, len(told), width=3.5, height=3.0)
+    for column, (activation, seeds) in enumerate(told.items()):
+        _panel_curves(axes[0][column], seeds[0], activation)
+        _panel_steps(axes[1][column], seeds)
+    axes[0][0].set_ylabel("loss")
+    axes[1][0].set_ylabel(f"steps to {results['level']:g} of the target's square")
+    outside(axes[0][-1], axes[0][-1])
+    outside(axes[1][-1], max(axes[1], key=lambda a: len(a.get_legend_handles_labels()[0])))
+    return figure
+
+
+def _panel_curves(axis, told: dict[str, Any], activation: str) -> None:
+    runs = _chosen(told, "published")
+    for i, run in enumerate(runs):
+        label = f"standard deviation {run['value']:g}"
+        axis.plot(told["steps"], run["losses"], color=shade(i, len(runs)), linewidth=1.4, label=label)
+    axis.set_xscale("symlog", linthresh=1)
+    logarithmic(axis, y=True)
+    axis.set_ylim(1e-4, None)
+    axis.set(title=LABELS[activation], xlabel="step")
+
+
+def _panel_steps(axis, seeds: list[dict[str, Any]]) -> None:
+    for i, (design, (marker, label)) in enumerate(MARKS.items()):
+        runs = [r for s in seeds for r in _chosen(s, design) if r["needed"]]
+        if runs:
+            x, y = [r["quantity"] for r in runs], [r["needed"] for r in runs]
+            axis.plot(x, y, marker, color=shade(i, len(MARKS)), markersize=4, alpha=0.8, label=label)
+    axis.set_xscale("symlog", linthresh=10)
+    logarithmic(axis, y=True)
+    axis.set_xlabel("Q")
+
+
+@experiment(
+    "imbalance",
+    shows="Figure 2.4",
+    paper="Dissertation, Section 2.7.3",
+    claim="The number of steps required for the loss curves to drop to near convergence level is correlated with Q in "
+    "both linear and elementwise nonlinear networks: the value of Q affects the convergence rate.",
+    settings=Imbalance,
+    quick={"seeds": 3, "steps": 6_000},
+    judge=judge,
+    plot=plot,
+)
+def imbalance(settings: Imbalance, each: Each) -> dict[str, Any]:
+    """All activations and seeds."""
+    cases = [{"activation": a, "seed": s} for a in settings.activations for s in range(settings.seeds)]
+    told: dict[str, Any] = {a: [] for a in settings.activations}
+    for case, run in zip(cases, each(descents, cases), strict=True):
+        told[case["activation"]].append(run)
+    return {"descents": told, "level": settings.level}
