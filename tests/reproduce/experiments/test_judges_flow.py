@@ -35,6 +35,7 @@ def descents(needed, seeds=3):
             "size": value,
             "losses": [],
             "needed": needed(design, value, s),
+            "tuned": 10.0 + s,
         }
 
     values = (1.0, 2.0, 3.0, 4.0)
@@ -56,6 +57,8 @@ def test_steps_that_follow_the_scale_are_not_said_to_follow_q():
     assert holds(found, "over all starts") is True
     assert holds(found, "at the same function, Q is correlated") is None
     assert holds(found, "at the same Q") is True
+    assert holds(found, "best learning rate, the number") is None
+    assert holds(found, "best learning rate, another Q") is None
 
 
 def test_steps_of_chance_leave_it_open():
@@ -161,7 +164,13 @@ def drifts(final, *, late=0.0, change=0.5):
 
     def one(end):
         path = [0.0, (1 - late) * end, (1 - late) * end, *[end] * 7]
-        return {"steps": [], "loss": [loss], "drift": [path], "change": [[change] * 10], "bound": [[1.0] * 10]}
+        return {
+            "steps": [],
+            "loss": [loss],
+            "drift": [path],
+            "change": [[change] * 10],
+            "bound": [[1.0] * 10],
+        }
 
     return {
         "descents": {"identity": {str(r): one(e) | {"error": 1.0, "excess": 0.0} for r, e in final.items()}}
@@ -242,8 +251,7 @@ def test_the_plane_asks_for_the_printed_eigenvalue():
     }
     ends = [((c + (c * c + 4) ** 0.5) / 2) ** 0.5 for c in (q[0], q[2])]
     paths = [
-        {"charge": c, "u": [u], "v": [1 / u], "drift": 0.0}
-        for c, u in zip((q[0], q[2]), ends, strict=True)
+        {"charge": c, "u": [u], "v": [1 / u], "drift": 0.0} for c, u in zip((q[0], q[2]), ends, strict=True)
     ]
     results = {"trajectories": paths, "valley": along, "target": 1.0}
     found = plane.judge(results)

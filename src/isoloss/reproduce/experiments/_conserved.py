@@ -135,15 +135,15 @@ def plot(results: dict[str, Any]):
         axes[0][0].hist(
             d["values"], bins=25, density=True, color=color(i), alpha=0.75, label=f"{tuple(d['sizes'])}"
         )
+    top = axes[0][0].get_ylim()[1]
     for d in results["dimensions"]:
         m, h, _ = d["sizes"]
-        axes[0][0].axvline((m - h) / 2, color="#333333", linewidth=0.8, linestyle=":")
+        axes[0][0].plot([(m - h) / 2] * 2, [0, 1.08 * top], color="#333333", linewidth=0.8, linestyle=":")
     legend(axes[0][0], title="(m, h, n); dotted: (m - h) / 2", title_fontsize=7, loc="upper center")
-    bottom, top = axes[0][0].get_ylim()
-    axes[0][0].set(title="linear", xlabel="Q", ylabel="density", ylim=(bottom, 1.45 * top))
+    axes[0][0].set(title="linear, by dimensions", xlabel="Q", ylabel="density", ylim=(0, 1.6 * top))
     for i, (axis, d) in enumerate(zip(axes[0][1:], results["activations"], strict=True)):
         axis.hist(d["values"], bins=25, density=True, color=color(i + 3))
-        axis.set(title=f"{LABELS[d['activation']]}, (100, 100, 100)", xlabel="Q")
+        axis.set(title=f"{LABELS[d['activation']]}, {tuple(d['sizes'])}", xlabel="Q")
     return figure
 
 

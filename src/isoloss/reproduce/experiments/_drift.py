@@ -205,10 +205,9 @@ def plot(results: dict[str, Any]):
     for column, (activation, by_rate) in enumerate(told.items()):
         for i, (rate, of) in enumerate(by_rate.items()):
             for row, key in ((0, "drift"), (1, "loss")):
-                curve(axes[row][column], of["steps"], of[key], f"rate {rate}", i)
+                curve(axes[row][column], of["steps"][1:], [v[1:] for v in of[key]], f"rate {rate}", i)
         for row in range(2):
-            axes[row][column].set_xscale("symlog", linthresh=1)
-            logarithmic(axes[row][column], y=True)
+            logarithmic(axes[row][column], x=True, y=True)
         axes[0][column].set_title(LABELS[activation])
         axes[0][column].set_ylim(1e-9, 1e-1)
         axes[1][column].set_ylim(1e-12, None)
@@ -223,9 +222,9 @@ def plot(results: dict[str, Any]):
     "drift",
     shows="Figure A.1",
     paper="Dissertation, Appendix A.4",
-    claim="In gradient descent the change in Q is small relative to its magnitude, larger with the largest learning rate "
-    "although of the same magnitude as with the smaller ones, and Q stays constant after the loss converges. In two linear "
-    "layers a step changes Q by at most the square of the rate times |dL/dt| (Proposition A.4.1).",
+    claim="In gradient descent the change in Q is small relative to its magnitude, larger with the largest learning "
+    "rate although of the same magnitude as with the smaller ones, and Q stays constant after the loss converges. In "
+    "two linear layers a step changes Q by at most the square of the rate times |dL/dt| (Proposition A.4.1).",
     settings=Drift,
     quick={"seeds": 2, "steps": 8_000},
     judge=judge,

@@ -138,11 +138,15 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             found += [_finding_zeros(name, by["published"], h * (m + n) - m * n)]
         found.append(_finding_center(activation, by["published"]))
         found.append(_finding_explained(name, seeds, by["published"]))
-        found.append(_finding_moved(f"{name}: at the same function, another Q has other eigenvalues", by["orbit"]))
+        found.append(
+            _finding_moved(f"{name}: at the same function, another Q has other eigenvalues", by["orbit"])
+        )
         found.append(_finding_center(activation, by["orbit"], "control"))
         if any(by["level"]):
             found.append(
-                _finding_moved(f"{name}: at the same Q, another standard deviation has other eigenvalues", by["level"])
+                _finding_moved(
+                    f"{name}: at the same Q, another standard deviation has other eigenvalues", by["level"]
+                )
             )
         found.append(_finding_scale(name, [p for d in by for seed in by[d] for p in seed]))
     return found
@@ -178,7 +182,9 @@ def _finding_center(activation: str, seeds: list[list[dict[str, Any]]], kind: An
     )
 
 
-def _finding_explained(name: str, seeds: list[dict[str, Any]], published: list[list[dict[str, Any]]]) -> Finding:
+def _finding_explained(
+    name: str, seeds: list[dict[str, Any]], published: list[list[dict[str, Any]]]
+) -> Finding:
     explained = [s["explained"]["explained"] for s in seeds]
     zeros = [p["zeros"] for s in published for p in s] or [0]
     return Finding(
@@ -210,7 +216,9 @@ def _with(points: list[dict[str, Any]], value: float) -> list[dict[str, Any]]:
 
 def _finding_scale(name: str, points: list[dict[str, Any]]) -> Finding:
     means = [p["mean"] for p in points]
-    by_size, by_quantity = (rank_correlation([p[k] for p in points], means)["rho"] for k in ("size", "quantity"))
+    by_size, by_quantity = (
+        rank_correlation([p[k] for p in points], means)["rho"] for k in ("size", "quantity")
+    )
     statement = f"{name}: over all minima, the sum of the squared weights tells the mean better than Q"
     if by_size is None or by_quantity is None:
         return Finding(statement, None, "all are the same", "control")
@@ -258,9 +266,9 @@ def _panel_means(axis, seeds: list[dict[str, Any]]) -> None:
     "eigenvalues",
     shows="Figure 2.7",
     paper="Dissertation, Section 2.8.2",
-    claim="Of the 750 eigenvalues of the Hessian of the trained linear network, 700 are around 0, which is the dimension "
-    "of the minimum. The center of the others is positively correlated with Q; in networks with nonlinear activations Q "
-    "is still related to the eigenvalues.",
+    claim="Of the 750 eigenvalues of the Hessian of the trained linear network, 700 are around 0, which is the "
+    "dimension of the minimum. The center of the others is positively correlated with Q; in networks with nonlinear "
+    "activations Q is still related to the eigenvalues.",
     settings=Eigenvalues,
     quick={"seeds": 2},
     judge=judge,

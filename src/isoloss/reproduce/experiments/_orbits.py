@@ -107,9 +107,12 @@ def _differences(rows: list[dict[str, Any]], off: list[dict[str, Any]]) -> str:
     if not off:
         return f"in all of {len(rows)} networks"
     beyond = all(r["sizes"][1] > max(r["sizes"][0], r["sizes"][2]) for r in off)
-    where = f"otherwise in {len(off)} of {len(rows)} networks" + (", all with h > max(n, m)" if beyond else "")
+    where = f"otherwise in {len(off)} of {len(rows)} networks" + (
+        ", all with h > max(n, m)" if beyond else ""
+    )
     worst = off[0]
-    return f"{where}: at (m, h, n) = {tuple(worst['sizes'])} {worst['measured'][0]}, the theorem has {worst['published']}"
+    sizes = tuple(worst["sizes"])
+    return f"{where}: at (m, h, n) = {sizes} {worst['measured'][0]}, the theorem has {worst['published']}"
 
 
 def plot(results: dict[str, Any]):
@@ -117,7 +120,7 @@ def plot(results: dict[str, Any]):
     figure, axes = canvas(1, len(results["rows"]), width=3.8, height=3.3)
     for axis, (activation, rows) in zip(axes[0], results["rows"].items(), strict=True):
         most = max(r["sizes"][0] for r in rows)
-        pairs = list(dict.fromkeys(((1, 1), (min(2, most), most), (most, most))))
+        pairs = list(dict.fromkeys(((1, 1), (1, min(2, most)), (most, most))))
         for i, (m, n) in enumerate(pairs):
             chosen = [r for r in rows if (r["sizes"][0], r["sizes"][2]) == (m, n)]
             h = [r["sizes"][1] for r in chosen]
@@ -128,10 +131,12 @@ def plot(results: dict[str, Any]):
                 [r["measured"][0] for r in chosen],
                 "o",
                 color=color(i),
-                markersize=4,
+                markersize=8 - 2 * i,  # where they lie on one another
                 label=f"m = {m}, n = {n}",
             )
-        axis.set(title=f"{activation}: {GROUPS[activation]}", xlabel="hidden units h", ylabel="orbit dimension")
+        axis.set(
+            title=f"{activation}: {GROUPS[activation]}", xlabel="hidden units h", ylabel="orbit dimension"
+        )
     axes[0][0].plot([], [], color="#555555", linewidth=1.2, label="as derived here")
     axes[0][0].plot([], [], color="#555555", linewidth=1.2, linestyle="--", label="Theorem 2.3.8")
     legend(axes[0][0])
@@ -142,8 +147,9 @@ def plot(results: dict[str, Any]):
     "orbits",
     shows="Theorem 2.3.8",
     paper="Dissertation, Section 2.3.3, Appendix A.2.6",
-    claim="The dimension of a generic orbit of (U, V) is h² or h (n + m) - n m under GL(h), h or max(n, m) under positive "
-    "rescalings, C(h, 2) or C(h, 2) - C(h - max(m, n), 2) under O(h), the first for h <= max(n, m), the second beyond.",
+    claim="The dimension of a generic orbit of (U, V) is h² or h (n + m) - n m under GL(h), h or max(n, m) under "
+    "positive rescalings, C(h, 2) or C(h, 2) - C(h - max(m, n), 2) under O(h), the first for h <= max(n, m), the "
+    "second beyond.",
     settings=Orbits,
     quick={"hidden": (1, 2, 3, 4, 5, 6, 7, 8)},
     judge=judge,

@@ -56,7 +56,9 @@ def trajectory(settings: Plane, charge: float, product: float) -> dict[str, Any]
     def loss(p: dict[str, Tensor]) -> Tensor:
         return (settings.target - p[U] @ p[V]).square().sum() / 2
 
-    path = flow.gradient_flow(loss, here, torch.linspace(0, settings.time, settings.points, dtype=torch.float64))
+    # Fast at first, so that equal steps of time would leave corners in the picture.
+    t = settings.time * torch.linspace(0, 1, settings.points, dtype=torch.float64) ** 4
+    path = flow.gradient_flow(loss, here, t)
     quantities = flow.conserved_quantities(find(network(), torch.ones(2, 1).double()))
     (drift,) = quantities.drift(path).values()
     return {
@@ -161,14 +163,14 @@ def _panel_valley(figure, axis, results: dict[str, Any]) -> None:
     axis.grid(False)
     axis.contourf(u, v, np.log10(loss + 1e-2), levels=18, cmap="Greys_r", alpha=0.75)
     along = results["valley"]
-    points = axis.scatter(along["u"], along["v"], c=along["quantity"], cmap="coolwarm", s=22, zorder=3)
+    points = axis.scatter(along["u"], along["v"], c=along["quantity"], cmap="plasma", s=22, zorder=3)
     figure.colorbar(points, ax=axis, label="Q", shrink=0.85)
     for i in (8, 16, 24, 32):
         ahead = (along["u"][i + 1] - along["u"][i], along["v"][i + 1] - along["v"][i])
         scale = 0.55 / float(np.hypot(*ahead))
         tip = (along["u"][i] + scale * ahead[0] + 0.12, along["v"][i] + scale * ahead[1] + 0.12)
         tail = (along["u"][i] + 0.12, along["v"][i] + 0.12)
-        axis.annotate("", tip, tail, arrowprops={"arrowstyle": "->", "color": "#222222", "linewidth": 0.9})
+        axis.annotate("", tip, tail, arrowprops={"arrowstyle": "->", "color": "#222222", "linewidth": 1.0})
     axis.set(title="the minimum is one orbit", xlabel="U", ylabel="V", xlim=(0, 3.4), ylim=(0, 3.4))
 
 
@@ -178,14 +180,16 @@ def _panel_flow(axis, results: dict[str, Any]) -> None:
     axis.contour(u, v, loss, levels=[0.25, 1, 2, 4, 8, 16, 32], colors="#bbbbbb", linewidths=0.6)
     from matplotlib import colormaps
 
-    top = max(abs(t["charge"]) for t in results["trajectories"])
+    charges = sorted({t["charge"] for t in results["trajectories"]})
     for t in results["trajectories"]:
-        shown = colormaps["coolwarm"](0.5 + 0.5 * t["charge"] / top)
+        shown = colormaps["plasma"](0.92 * charges.index(t["charge"]) / max(len(charges) - 1, 1))
         for sign in (1, -1):
             label = (
                 f"Q = {t['charge']:g}" if sign == 1 and t["u"][0] * t["v"][0] < results["target"] else None
             )
-            axis.plot(sign * np.array(t["u"]), sign * np.array(t["v"]), color=shown, linewidth=1.3, label=label)
+            axis.plot(
+                sign * np.array(t["u"]), sign * np.array(t["v"]), color=shown, linewidth=1.3, label=label
+            )
             axis.plot(sign * t["u"][-1], sign * t["v"][-1], "o", color=shown, markersize=4, zorder=4)
     branch = np.linspace(results["target"] / 3.4, 3.4, 200)
     for sign in (1, -1):
@@ -199,8 +203,8 @@ def _panel_flow(axis, results: dict[str, Any]) -> None:
     shows="Figures 2.1, 2.6",
     paper="Dissertation, Sections 2.1 and 2.8.1",
     claim="The points of the minimum of a linear network with two weights are related by the scaling symmetry, and "
-    "parametrized by its conserved quantity Q; trajectories of gradient flow with different Q meet it at different points, "
-    "and Q determines the eigenvalues of the Hessian there.",
+    "parametrized by its conserved quantity Q; trajectories of gradient flow with different Q meet it at different "
+    "points, and Q determines the eigenvalues of the Hessian there.",
     settings=Plane,
     quick={},
     judge=judge,

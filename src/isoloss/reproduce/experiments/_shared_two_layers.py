@@ -1,5 +1,6 @@
 """Two layers on whitened inputs, as Chapter 2 trains them: many at once, and moved at fixed function."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ HOMOGENEOUS = ("identity", "relu")
 
 V, U = "0.weight", "2.weight"
 """The weights of `network`: V (h, n) into the hidden layer, U (m, h) out of it."""
+
+BEYOND = 1e9
+"""A loss that only those reach who diverge; far below where numbers overflow."""
 
 Point = Mapping[str, Tensor]
 
@@ -84,9 +88,17 @@ def losses(point: Point, target: Tensor, activation: str) -> Tensor:
 
 
 def train(
-    points: Point, target: Tensor, activation: str, rate: float, steps: Sequence[int]
+    points: Point,
+    target: Tensor,
+    activation: str,
+    rate: float,
+    steps: Sequence[int],
+    *,
+    factors: Tensor | float = 1.0,
 ) -> tuple[dict[str, Tensor], list[list[float]]]:
     """Gradient descent of all members, which do not see one another.
+
+    A member whose loss exceeds 1e9 has diverged and stays where it is.
 
     Args:
         points: Stacked.
@@ -94,17 +106,21 @@ def train(
         activation: The function between.
         rate: The learning rate.
         steps: Increasing numbers of steps at which the losses are recorded.
+        factors: Of the learning rate, one for every member.
 
     Returns:
         The last points, and the losses of every member: at the start and at all of `steps`.
     """
+
+    def loss(p: Point) -> Tensor:
+        values = losses(p, target, activation)
+        return (factors * torch.where(values < BEYOND, values, BEYOND)).sum()
+
     here, done = dict(points), 0
     told = [losses(here, target, activation)]
     for until in steps:
-        path = flow.gradient_descent(
-            lambda p: losses(p, target, activation).sum(), here, rate, until - done, every=until - done
-        )
-        here, done = path[-1], until
+        here = flow.gradient_descent(loss, here, rate, until - done, every=until - done)[-1]
+        done = until
         told.append(losses(here, target, activation))
     return here, torch.stack(told, 1).tolist()
 
@@ -147,8 +163,6 @@ def rounds(most: int, count: int) -> list[int]:
 
 def steps_to(level: float, steps: Sequence[int], history: Sequence[float | None]) -> float | None:
     """When a curve is first below a level, by linear interpolation of its logarithm; None if never."""
-    import math
-
     at = [0, *steps]
     for i, value in enumerate(history):
         if value is None:
