@@ -104,7 +104,12 @@ def test_eigenvalues_that_grow_with_the_scale():
     found = eigenvalues.judge(minima(lambda value, q: value, zeros=15))
     assert overall(found) == "reproduced"
     assert holds(found, "same function, the mean") is None and holds(found, "over all minima") is True
-    assert holds(found, "symmetries explain") is True
+    assert holds(found, "symmetries explain") is True and holds(found, "at zero loss") is False
+
+
+def test_the_mean_of_the_eigenvalues_is_a_sum_of_squares():
+    told = minima(lambda value, q: 2 * (value / 2 + q) / 3 + 2 * (value / 2 - q) / 3, zeros=15)
+    assert holds(eigenvalues.judge(told), "at zero loss") is True
 
 
 def test_eigenvalues_that_fall_with_q_or_are_too_many():

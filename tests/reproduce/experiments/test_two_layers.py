@@ -10,6 +10,7 @@ from isoloss.reproduce.experiments._shared_two_layers import (
     MODULES,
     U,
     V,
+    check_activations,
     losses,
     members,
     moved,
@@ -108,6 +109,12 @@ def test_steps_are_interpolated_where_the_loss_decays_exponentially():
     assert steps_to(8.0, steps, history) == 0.0
     assert steps_to(1e-9, steps, history) is None
     assert steps_to(1.0, steps, [8.0, None, None, None]) is None
+
+
+@pytest.mark.parametrize(("names", "got"), [(("relu", "gelu"), "gelu"), ((), "none")])
+def test_unknown_activations_are_refused(names, got):
+    with pytest.raises(ValueError, match=rf"some of identity, relu, tanh, sigmoid; got '?{got}'?; write"):
+        check_activations(names)
 
 
 def test_who_never_arrives_took_longest():

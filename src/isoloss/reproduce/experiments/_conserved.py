@@ -9,7 +9,14 @@ from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._figure import canvas, color, legend
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
-from isoloss.reproduce.experiments._shared_two_layers import LABELS, U, V, elementwise, moved
+from isoloss.reproduce.experiments._shared_two_layers import (
+    LABELS,
+    U,
+    V,
+    check_activations,
+    elementwise,
+    moved,
+)
 
 SURE = 0.01
 """The p-value below which two shapes differ."""
@@ -161,6 +168,7 @@ def plot(results: dict[str, Any]):
 )
 def conserved(settings: Conserved, each: Each) -> dict[str, Any]:
     """All dimensions, and all activations."""
+    check_activations(settings.activations)
     sizes = (settings.square,) * 3
     by_size = [{"sizes": s, "activation": "identity", "seed": 0} for s in settings.dimensions]
     by_kind = [{"sizes": sizes, "activation": a, "seed": 1} for a in settings.activations]

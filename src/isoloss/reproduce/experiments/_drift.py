@@ -15,6 +15,7 @@ from isoloss.reproduce.experiments._shared_two_layers import (
     HOMOGENEOUS,
     LABELS,
     U,
+    check_activations,
     elementwise,
     losses,
     normal,
@@ -232,6 +233,7 @@ def plot(results: dict[str, Any]):
 )
 def drift(settings: Drift, each: Each) -> dict[str, Any]:
     """All activations, rates and seeds."""
+    check_activations(settings.activations)
     cases = [{"activation": a, "rate": r} for a in settings.activations for r in settings.rates]
     told: dict[str, Any] = {a: {} for a in settings.activations}
     for case, run in zip(cases, each(drifting, cases), strict=True):

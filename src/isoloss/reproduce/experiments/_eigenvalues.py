@@ -12,10 +12,12 @@ from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._figure import canvas, logarithmic, outside, shade
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
+from isoloss.reproduce.experiments._shared_designs import DESIGNS, SURE, panel_designs, scale_or_quantity
 from isoloss.reproduce.experiments._shared_two_layers import (
     HOMOGENEOUS,
     LABELS,
     Point,
+    check_activations,
     losses,
     members,
     moved,
@@ -29,15 +31,6 @@ from isoloss.reproduce.experiments._shared_two_layers import (
     train,
     with_quantity,
 )
-
-SURE = 0.01
-"""The p-value below which a rank correlation counts."""
-
-MARKS = {
-    "published": ("o", "standard deviation"),
-    "orbit": ("s", "same function"),
-    "level": ("^", "same Q"),
-}
 
 
 @dataclass(frozen=True)
@@ -133,9 +126,10 @@ def judge(results: dict[str, Any]) -> list[Finding]:
     m, h, n = results["sizes"]
     for activation, seeds in results["minima"].items():
         name = LABELS[activation]
-        by = {d: [_chosen(s, d) for s in seeds] for d in MARKS}
+        by = {d: [_chosen(s, d) for s in seeds] for d in DESIGNS}
         if activation == "identity":
-            found += [_finding_zeros(name, by["published"], h * (m + n) - m * n)]
+            found.append(_finding_zeros(name, by["published"], h * (m + n) - m * n))
+            found.append(_finding_trace(name, [p for of in by.values() for s in of for p in s], m, n))
         found.append(_finding_center(activation, by["published"]))
         found.append(_finding_explained(name, seeds, by["published"]))
         found.append(
@@ -148,7 +142,8 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                     f"{name}: at the same Q, another standard deviation has other eigenvalues", by["level"]
                 )
             )
-        found.append(_finding_scale(name, [p for d in by for seed in by[d] for p in seed]))
+        statement = f"{name}: over all minima, the sum of the squared weights tells the mean better than Q"
+        found.append(scale_or_quantity(statement, [p for d in by for seed in by[d] for p in seed], "mean"))
     return found
 
 
@@ -162,6 +157,20 @@ def _finding_zeros(name: str, seeds: list[list[dict[str, Any]]], expected: int) 
         f"{name}: {expected} eigenvalues are around 0, the dimension of the minimum",
         zeros == [expected],
         f"{zeros[0]} to {zeros[-1]} in {sum(map(len, seeds))} minima",
+    )
+
+
+def _finding_trace(name: str, points: list[dict[str, Any]], m: int, n: int) -> Finding:
+    """Where the residual is zero, from the trace of the Jacobian's square: n |U|^2 + m |V|^2, over m n eigenvalues."""
+    off = [0.0]
+    for p in points:
+        u, v = p["size"] / 2 + p["quantity"], p["size"] / 2 - p["quantity"]
+        off.append(abs(p["mean"] / (2 * u / m + 2 * v / n) - 1))
+    return Finding(
+        f"{name}: at zero loss the mean of the others is 2 |U|²/m + 2 |V|²/n",
+        max(off) < 1e-6 if points else None,
+        f"relative error at most {max(off):.0e} in {len(points)} minima",
+        "control",
     )
 
 
@@ -214,25 +223,14 @@ def _with(points: list[dict[str, Any]], value: float) -> list[dict[str, Any]]:
     return [p for p in points if p["value"] == value]
 
 
-def _finding_scale(name: str, points: list[dict[str, Any]]) -> Finding:
-    means = [p["mean"] for p in points]
-    by_size, by_quantity = (
-        rank_correlation([p[k] for p in points], means)["rho"] for k in ("size", "quantity")
-    )
-    statement = f"{name}: over all minima, the sum of the squared weights tells the mean better than Q"
-    if by_size is None or by_quantity is None:
-        return Finding(statement, None, "all are the same", "control")
-    evidence = f"rank correlation {by_size:.2f} with the sum of squares, {by_quantity:.2f} with Q"
-    return Finding(statement, abs(by_size) > abs(by_quantity), evidence, "control")
-
-
 def plot(results: dict[str, Any]):
     """Above the distribution of the eigenvalues, below their mean against Q in all designs."""
     told = results["minima"]
     figure, axes = canvas(2, len(told), width=3.5, height=3.0)
     for column, (activation, seeds) in enumerate(told.items()):
         _panel_distribution(axes[0][column], seeds[0], LABELS[activation])
-        _panel_means(axes[1][column], seeds)
+        points = {d: [p for s in seeds for p in _chosen(s, d)] for d in DESIGNS}
+        panel_designs(axes[1][column], points, "mean")
     axes[0][0].set_ylabel("share of the eigenvalues not around 0")
     axes[1][0].set_ylabel("mean of the eigenvalues not around 0")
     outside(axes[0][-1], axes[0][-1])
@@ -251,17 +249,6 @@ def _panel_distribution(axis, told: dict[str, Any], title: str) -> None:
     axis.set(title=title, xlabel="eigenvalue", ylim=(0, 1))
 
 
-def _panel_means(axis, seeds: list[dict[str, Any]]) -> None:
-    for i, (design, (marker, label)) in enumerate(MARKS.items()):
-        points = [p for s in seeds for p in _chosen(s, design)]
-        if points:
-            x, y = [p["quantity"] for p in points], [p["mean"] for p in points]
-            axis.plot(x, y, marker, color=shade(i, len(MARKS)), markersize=4, alpha=0.8, label=label)
-    axis.set_xscale("symlog", linthresh=10)
-    logarithmic(axis, y=True)
-    axis.set_xlabel("Q")
-
-
 @experiment(
     "eigenvalues",
     shows="Figure 2.7",
@@ -276,6 +263,7 @@ def _panel_means(axis, seeds: list[dict[str, Any]]) -> None:
 )
 def eigenvalues(settings: Eigenvalues, each: Each) -> dict[str, Any]:
     """All activations and seeds."""
+    check_activations(settings.activations)
     cases = [{"activation": a, "seed": s} for a in settings.activations for s in range(settings.seeds)]
     told: dict[str, Any] = {a: [] for a in settings.activations}
     for case, run in zip(cases, each(minima, cases), strict=True):

@@ -12,10 +12,12 @@ from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._figure import canvas, logarithmic, outside, shade
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
+from isoloss.reproduce.experiments._shared_designs import DESIGNS, SURE, panel_designs, scale_or_quantity
 from isoloss.reproduce.experiments._shared_two_layers import (
     HOMOGENEOUS,
     LABELS,
     Point,
+    check_activations,
     losses,
     moved,
     normal,
@@ -29,15 +31,6 @@ from isoloss.reproduce.experiments._shared_two_layers import (
     train,
     with_quantity,
 )
-
-SURE = 0.01
-"""The p-value below which a rank correlation counts."""
-
-MARKS = {
-    "published": ("o", "standard deviation"),
-    "orbit": ("s", "same function"),
-    "level": ("^", "same Q"),
-}
 
 
 @dataclass(frozen=True)
@@ -122,7 +115,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
     found = []
     for activation, seeds in results["descents"].items():
         name = LABELS[activation]
-        by = {d: [_chosen(s, d) for s in seeds] for d in MARKS}
+        by = {d: [_chosen(s, d) for s in seeds] for d in DESIGNS}
         found.append(
             _correlated(f"{name}: the number of steps to converge is correlated with Q", by["published"])
         )
@@ -141,7 +134,10 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                 )
             )
         found += _finding_tuned(name, by)
-        found.append(_scale(name, [run for d in by for seed in by[d] for run in seed]))
+        statement = f"{name}: over all starts, the sum of the squared weights tells the steps better than Q"
+        found.append(
+            scale_or_quantity(statement, [run for d in by for seed in by[d] for run in seed], "needed")
+        )
     worst = max(s["moved_loss"] for seeds in results["descents"].values() for s in seeds)
     found.append(
         Finding(
@@ -196,25 +192,15 @@ def _changed(statement: str, seeds: list[list[dict[str, Any]]], key: str = "need
     return Finding(statement, told.higher, evidence, "control")
 
 
-def _scale(name: str, runs: list[dict[str, Any]]) -> Finding:
-    needed = [r["needed"] for r in runs]
-    by_size = rank_correlation([r["size"] for r in runs], needed)["rho"]
-    by_quantity = rank_correlation([r["quantity"] for r in runs], needed)["rho"]
-    statement = f"{name}: over all starts, the sum of the squared weights tells the steps better than Q"
-    if by_size is None or by_quantity is None:
-        return Finding(statement, None, "all runs took the same", "control")
-    evidence = f"rank correlation {by_size:.2f} with the sum of squares, {by_quantity:.2f} with Q"
-    return Finding(statement, abs(by_size) > abs(by_quantity), evidence, "control")
-
-
 def plot(results: dict[str, Any]):
     """The curves of the paper, and the numbers of steps against Q in all designs, at one rate and at the best."""
     told = results["descents"]
     figure, axes = canvas(3, len(told), width=3.5, height=2.8)
     for column, (activation, seeds) in enumerate(told.items()):
         _panel_curves(axes[0][column], seeds[0], activation)
-        _panel_steps(axes[1][column], seeds, "needed")
-        _panel_steps(axes[2][column], seeds, "tuned")
+        points = {d: [run for s in seeds for run in _chosen(s, d)] for d in DESIGNS}
+        panel_designs(axes[1][column], points, "needed")
+        panel_designs(axes[2][column], points, "tuned")
     axes[0][0].set_ylabel("loss")
     axes[1][0].set_ylabel("steps, shared learning rate")
     axes[2][0].set_ylabel("steps, each at its best rate")
@@ -233,17 +219,6 @@ def _panel_curves(axis, told: dict[str, Any], activation: str) -> None:
     axis.set(title=LABELS[activation], xlabel="step")
 
 
-def _panel_steps(axis, seeds: list[dict[str, Any]], key: str) -> None:
-    for i, (design, (marker, label)) in enumerate(MARKS.items()):
-        runs = [r for s in seeds for r in _chosen(s, design) if r[key]]
-        if runs:
-            x, y = [r["quantity"] for r in runs], [r[key] for r in runs]
-            axis.plot(x, y, marker, color=shade(i, len(MARKS)), markersize=4, alpha=0.8, label=label)
-    axis.set_xscale("symlog", linthresh=10)
-    logarithmic(axis, y=True)
-    axis.set_xlabel("Q")
-
-
 @experiment(
     "imbalance",
     shows="Figure 2.4",
@@ -257,6 +232,7 @@ def _panel_steps(axis, seeds: list[dict[str, Any]], key: str) -> None:
 )
 def imbalance(settings: Imbalance, each: Each) -> dict[str, Any]:
     """All activations and seeds."""
+    check_activations(settings.activations)
     cases = [{"activation": a, "seed": s} for a in settings.activations for s in range(settings.seeds)]
     told: dict[str, Any] = {a: [] for a in settings.activations}
     for case, run in zip(cases, each(descents, cases), strict=True):

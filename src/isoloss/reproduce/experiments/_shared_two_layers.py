@@ -29,6 +29,20 @@ BEYOND = 1e9
 Point = Mapping[str, Tensor]
 
 
+def check_activations(names: Sequence[str]) -> None:
+    """Refuse what is none of `MODULES`, before anything runs.
+
+    Raises:
+        ValueError: If there is one, or none at all.
+    """
+    unknown = [n for n in names if n not in MODULES]
+    if unknown or not names:
+        raise ValueError(
+            f"reproduce: activations must be some of {', '.join(MODULES)}; got {unknown[0] if unknown else 'none'!r}; "
+            f"write --set activations=\"('relu', 'tanh')\"."
+        )
+
+
 def network(sizes: Sequence[int], activation: str) -> nn.Sequential:
     """The network x -> U sigma(V x), float64, for sizes (m, h, n)."""
     m, h, n = sizes
