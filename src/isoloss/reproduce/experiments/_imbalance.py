@@ -226,7 +226,7 @@ def _panel_curves(axis, told: dict[str, Any], activation: str) -> None:
     claim="The number of steps required for the loss curves to drop to near convergence level is correlated with Q in "
     "both linear and elementwise nonlinear networks: the value of Q affects the convergence rate.",
     settings=Imbalance,
-    quick={"seeds": 3, "steps": 6_000, "tuned_steps": 1_500},
+    quick={"seeds": 3, "steps": 6_000, "tuned_steps": 1_000},
     judge=judge,
     plot=plot,
 )
