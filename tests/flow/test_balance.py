@@ -64,6 +64,13 @@ def test_one_number_is_given_to_all(name, target):
         assert_close(value, expected * torch.ones_like(value) if not square else expected.expand_as(value))
 
 
+def test_a_number_that_float32_does_not_have_is_reached():
+    report, _ = close(NETS["ReLU"](), X, 14 / 9)
+    for value in report.after.values():
+        # The stopping rule: the rounding of the sums, of some tens.
+        assert_close(value, torch.full_like(value, 14 / 9), rtol=0, atol=1e-11)
+
+
 def test_a_pair_of_linear_layers_reaches_any_symmetric_matrix():
     """There is one as long as both sides have full rank: P' (P' - T) similar to P N has a solution."""
     model = mlp(8, 5, 7, activation=nn.Identity).double()

@@ -119,7 +119,7 @@ def _target(quantity: Quantity, value: float | Tensor) -> Tensor:
     if value.dim() == 0:
         rows = group.algebra_shape
         unit = torch.eye(*rows) if of_matrices(group) else group.symmetric(torch.ones(rows))
-        value = value * unit.expand(shape)
+        value = value * unit.to(value).expand(shape)  # a number alone would take the dtype of the unit
     fits = value.shape == torch.Size(shape) and bool(value.isfinite().all())
     # Rounding of the caller's may leave the last digits unequal.
     if not fits or not torch.allclose(group.symmetric(value), value, rtol=1e-9, atol=1e-12):

@@ -25,6 +25,20 @@ HEADS = {
 }
 
 TINY = {
+    "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},
+    "orbits": {"seeds": 1, "outer": (1, 2), "hidden": (1, 3)},
+    "conserved": {"sets": 30, "dimensions": ((3, 5, 4), (6, 2, 3)), "square": 6},
+    "imbalance": {
+        "seeds": 2,
+        "sizes": (2, 6, 3),
+        "steps": 30,
+        "points": 4,
+        "tuned_rates": 3,
+        "tuned_steps": 20,
+    },
+    "radial": {"seeds": 1, "charges": (1.0, 10.0), "steps": 20, "points": 4},
+    "eigenvalues": {"seeds": 1, "sizes": (3, 7, 2), "steps": 300, "deviations": (0.25, 0.5)},
+    "drift": {"seeds": 2, "sizes": (2, 6, 3), "steps": 40, "points": 5},
     "ensembles": HEADS | {"epsilons": (0.1, 1.0)},
     "attacks": HEADS
     | {"epsilons": (0.5,), "strengths": (1.0, 2.0), "attacked": 20, "pgd_attacked": 10, "pgd_steps": 2},

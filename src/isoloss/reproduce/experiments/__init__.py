@@ -3,15 +3,22 @@
 from isoloss.reproduce._experiment import Experiment
 from isoloss.reproduce.experiments._attacks import attacks
 from isoloss.reproduce.experiments._components import components
+from isoloss.reproduce.experiments._conserved import conserved
 from isoloss.reproduce.experiments._convergence import convergence
 from isoloss.reproduce.experiments._curves import curves
 from isoloss.reproduce.experiments._distance import distance
+from isoloss.reproduce.experiments._drift import drift
+from isoloss.reproduce.experiments._eigenvalues import eigenvalues
 from isoloss.reproduce.experiments._ensembles import ensembles
 from isoloss.reproduce.experiments._generalization import generalization
+from isoloss.reproduce.experiments._imbalance import imbalance
 from isoloss.reproduce.experiments._interpolation import interpolation
 from isoloss.reproduce.experiments._minima import minima
 from isoloss.reproduce.experiments._mnist import mnist
 from isoloss.reproduce.experiments._optimizers import optimizers
+from isoloss.reproduce.experiments._orbits import orbits
+from isoloss.reproduce.experiments._plane import plane
+from isoloss.reproduce.experiments._radial import radial
 from isoloss.reproduce.experiments._regression import regression
 from isoloss.reproduce.experiments._runtime import runtime
 from isoloss.reproduce.experiments._schedules import schedules
@@ -21,6 +28,13 @@ from isoloss.reproduce.experiments._test_functions import booth, rosenbrock
 EXPERIMENTS: dict[str, Experiment] = {
     e.name: e
     for e in (
+        plane,
+        orbits,
+        conserved,
+        imbalance,
+        radial,
+        eigenvalues,
+        drift,
         ensembles,
         attacks,
         components,
