@@ -434,3 +434,14 @@ def test_sources_and_recipes_are_what_they_say():
     a = orbit_ensemble(model, exact, 2, generator=seeded())
     b = orbit_ensemble(model, exact.symmetries, 2, generator=seeded())
     exactly(a.outputs(x), b.outputs(x))
+
+
+def test_members_of_a_frozen_model_move_and_it_stays_frozen():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2)).double().requires_grad_(False)
+    x = torch.randn(4, 3, dtype=torch.float64)
+    before = {n: p.clone() for n, p in model.named_parameters()}
+    ensemble = orbit_ensemble(model, OnBatch(x), n=3, epsilon=0.1)
+    assert not torch.equal(ensemble[0].get_parameter("0.weight"), ensemble[1].get_parameter("0.weight"))
+    torch.testing.assert_close(ensemble[1](x), model(x), rtol=1e-10, atol=1e-12)
+    assert all(torch.equal(p, before[n]) and not p.requires_grad for n, p in model.named_parameters())

@@ -52,7 +52,9 @@ class OnBatch:
         Raises:
             ValueError: If the model has no pair of adjacent layers, or the action is not defined on the batch.
         """
-        twin = with_tensors(model, {}, "orbit_ensemble")
+        twin = with_tensors(
+            model, {}, "orbit_ensemble"
+        ).requires_grad_()  # a copy, where frozen ones may move
         found = find(model, self.inputs) if self.symmetries is None else self.symmetries
         symmetries = found.bind(twin)
         recipe = Acted(self.recipe) if isinstance(self.recipe, DependentAction) else self.recipe
