@@ -11,6 +11,7 @@ import isoloss
 from flow.running import HeadAttention
 from isoloss import flow
 from isoloss.flow import _balance
+from isoloss.flow._quantity import of_matrices
 from isoloss.teleport import Balance, Teleport, always
 from networks import linear_symmetries, mlp, mlp_symmetries
 
@@ -167,11 +168,11 @@ def test_float32_models_are_balanced_to_their_rounding():
     [
         (
             "dead",
-            None,
+            0.0,
             r"R\+\^6 between 0.weight and 2.weight, which approaches it only as factors go beyond exp\(12\)",
         ),
         ("absent", 1.0, "which stays 0.6"),
-        ("narrow", None, r"GL\(5\) .* lower rank"),
+        ("narrow", 0.0, r"GL\(5\) .* lower rank"),
     ],
 )
 def test_a_target_that_is_not_attained_changes_nothing_and_says_why(change, target, message):
@@ -187,6 +188,54 @@ def test_a_target_that_is_not_attained_changes_nothing_and_says_why(change, targ
     with pytest.raises(ValueError, match=rf"target must be attained on the orbit; got .*{message}"):
         flow.balance(model, symmetries, target)
     assert_close(model.state_dict(), before, rtol=0.0, atol=0.0)
+
+
+def test_by_default_what_cannot_be_zero_is_left_and_named():
+    """A pair whose sides differ in rank and a dead neuron: the rest is balanced all the same, and also GL(6)."""
+    model = nn.Sequential(
+        nn.Linear(3, 6),
+        nn.Linear(6, 5),
+        nn.ReLU(),
+        nn.Linear(5, 9),
+        nn.Linear(9, 4),
+        nn.ReLU(),
+        nn.Linear(4, 2),
+    ).double()
+    with torch.no_grad():
+        model[1].weight[2], model[1].bias[2] = 0.0, 0.0
+    symmetries = isoloss.find(model, X[:, :3]).where(lambda s: s.linear)
+    kept = (model[1].weight[2].clone(), model[3].weight[:, 2].norm().clone())
+    report, quantities = close(model, X[:, :3], symmetries=symmetries)
+    wide, dead = "GL(9) between 3.weight and 4.weight", "R+^5 between 1.weight and 3.weight"
+    assert report.left.keys() == {wide, dead} and len(quantities) == 4
+    assert report.left[wide] == "its sides have ranks 6 and 4, their product 4"
+    assert report.left[dead] == "1 of 5 entries have one side that is zero"
+    alive = torch.arange(5) != 2
+    assert report.after[dead][alive].norm() < 1e-10 < report.after[dead][2].abs()
+    for name in quantities.keys() - report.left.keys():
+        assert report.after[name].norm() < 1e-10
+    assert_close(model[1].weight[2], kept[0])
+    with pytest.raises(ValueError, match="target must be attained"):
+        flow.balance(model, symmetries, 0.0)
+    alone = symmetries.where(lambda s: s.group.name == "GL(9)")
+    with pytest.raises(ValueError, match=r"one that can be zero; got GL\(9\) .*ranks 6 and 4"):
+        flow.balance(model, alone)
+
+
+def test_a_dead_head_is_left_and_the_others_are_balanced():
+    model = nn.Sequential(nn.Unflatten(-1, (2, 4)), HeadAttention(4, 2)).double()
+    symmetries = isoloss.find(model, X)
+    quantities = flow.conserved_quantities(symmetries)
+    heads = [n for n, q in quantities.items() if q.symmetry.batch == (2,) and of_matrices(q.symmetry.group)]
+    name = heads[0]
+    with torch.no_grad():
+        for s in quantities[name].symmetry.slots:
+            if s.charge > 0:
+                block = s.block.view(dict(model.named_parameters())[s.parameter])
+                block.select(s.dims[0], 1).zero_()
+    report, _ = close(model, X, symmetries=symmetries)
+    assert list(report.left) == [name] and "ranks 0 and" in report.left[name]
+    assert report.after[name][0].norm() < 1e-10 < report.after[name][1].norm()
 
 
 def test_it_is_atomic(monkeypatch):

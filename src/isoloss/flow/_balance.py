@@ -1,16 +1,17 @@
 """Moving on the orbit to where the conserved quantities have the values one wants."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 import torch
 from torch import Tensor, nn
 
-from isoloss.flow._newton import Named, NotAttained, newton
+from isoloss.flow._balanceable import balanceable
+from isoloss.flow._newton import Named, NotAttained, Wanted, newton
 from isoloss.flow._quantities import ConservedQuantities, conserved_quantities, conserving
 from isoloss.flow._quantity import Quantity, of_matrices
-from isoloss.symmetry import Symmetries, Symmetry, named_tensors, write_atomically
+from isoloss.symmetry import Symmetries, named_tensors, write_atomically
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Balance
@@ -27,11 +28,13 @@ class Balanced:
         before: The conserved quantities before, by name, float64.
         after: Those it has reached.
         steps: Steps of Newton's method, after the closed forms.
+        left: What was left as it was because it cannot be zero, by name, and why; empty if a target was given.
     """
 
     before: Mapping[str, Tensor]
     after: Mapping[str, Tensor]
     steps: int
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 def balance(
@@ -58,45 +61,82 @@ def balance(
         symmetries: As found in it.
         target: By the names of `conserved_quantities` a number, times the identity for matrices, or a tensor of the
             quantity's shape. Symmetries that are not named do not move, but their quantities may, by what they share
-            with those that do. One number counts for all. By default zero for all that can be zero: the scale of a
-            weight in front of a norm cannot.
+            with those that do. One number counts for all. By default zero for all that can be zero; what cannot is
+            left and named in the report: the scale of a weight in front of a norm, a dead neuron or head, a pair of
+            linear layers whose sides differ in rank.
         steps: At most so many of Newton's method.
 
     Returns:
-        The quantities before and after.
+        The quantities before and after, and what was left.
 
     Raises:
-        ValueError: If there is no quantity, a name is unknown or a value does not fit, or the target is not attained
-            on the orbit: a dead neuron cannot be balanced, nor can a hidden layer whose sides differ in rank.
+        ValueError: If there is no quantity, a name is unknown or a value does not fit, or a target that was given is
+            not attained on the orbit: a dead neuron cannot be balanced, nor can a hidden layer whose sides differ in
+            rank. By default, if nothing can be balanced.
     """
     symmetries = symmetries.bind(model)
     quantities = conserved_quantities(symmetries)
     # Quantities leave out the running statistics that a symmetry moves; the move must not.
     whole = {name: s for name, (s, _) in zip(quantities, conserving(symmetries)[0], strict=True)}
     targets = _targets(quantities, target)
-    chosen = [(quantities[n], whole[n], t) for n, t in targets.items()]
     tensors = named_tensors(model)
-    names = dict.fromkeys(n for _, s, _ in chosen for n in s.parameters)
+    names = dict.fromkeys(n for name in targets for n in whole[name].parameters)
     here = {n: tensors[n].detach().double() for n in names}
     here |= {n: tensors[n].detach().double() for n in quantities.parameters if n not in here}
     before = quantities.evaluate(here)
-    zero = all(bool((t == 0).all()) for t in targets.values())
-    starts = (_smallest, _unmoved) if zero else (_unmoved, _smallest)
-    failure = None
-    for start in starts:
-        try:
-            there, taken = newton(start(here, [s for _, s, _ in chosen]), chosen, steps)
-            break
-        except NotAttained as error:
-            failure = failure or error
-    else:
+    wanted = [Wanted(quantities[n], whole[n], t) for n, t in targets.items()]
+    left: dict[str, str] = {}
+    if target is None:
+        wanted, left = _attainable(wanted, quantities, here)
+    there, taken = _reached(here, wanted, steps, left if target is None else None)
+    moved = dict.fromkeys(n for w in wanted for n in w.symmetry.parameters)
+    write_atomically(((n, tensors[n], there[n]) for n in moved), where="balance")
+    return Balanced(before, quantities.evaluate(there), taken, left)
+
+
+def _attainable(
+    wanted: list[Wanted], quantities: ConservedQuantities, here: Named
+) -> tuple[list[Wanted], dict[str, str]]:
+    """What may become zero, entry by entry where entries are apart; and the rest, with reasons."""
+    left = {n: "it has one side only" for n, q in quantities.items() if not q.two_sided}
+    kept = []
+    for w in wanted:
+        free, reason = balanceable(w.quantity, here)
+        if reason:
+            left[w.quantity.name] = reason
+        if bool(free.any()):
+            kept.append(w._replace(free=free))
+    if not kept:
         raise ValueError(
-            f"balance: the target must be attained on the orbit; got {failure}; nothing was changed; "
-            "a dead neuron, or a side of lower rank than the other, cannot be balanced: choose another target, or "
-            "leave that symmetry out with symmetries.where(...)."
-        ) from failure
-    write_atomically(((n, tensors[n], there[n]) for n in names), where="balance")
-    return Balanced(before, quantities.evaluate(there), taken)
+            f"balance: some quantity must be one that can be zero; got {_listed(left)}; give a target."
+        )
+    return kept, left
+
+
+def _reached(here: Named, wanted: list[Wanted], steps: int, left: dict[str, str] | None) -> tuple[Named, int]:
+    """The point of the orbit; if what is out of reach may be left, that is taken out of `wanted` and put there."""
+    while True:
+        zero = all(bool((w.target == 0).all()) for w in wanted)
+        failure = None
+        for start in (_smallest, _unmoved) if zero else (_unmoved, _smallest):
+            try:
+                return newton(start(here, wanted), wanted, steps)
+            except NotAttained as error:
+                failure = failure or error
+        assert failure is not None
+        if left is None or len(wanted) == 1:
+            raise ValueError(
+                f"balance: the target must be attained on the orbit; got {failure}; nothing was changed; "
+                "a dead neuron, or a side of lower rank than the other, cannot be balanced: choose another target, "
+                "or leave that symmetry out with symmetries.where(...)."
+            ) from failure
+        left[failure.name] = str(failure).removeprefix(f"{failure.name}, which ")
+        wanted[:] = [w for w in wanted if w.quantity.name != failure.name]
+
+
+def _listed(left: Mapping[str, str]) -> str:
+    some = [f"{name} ({reason})" for name, reason in left.items()]
+    return "; ".join(some[:3]) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
 
 
 def _targets(quantities: ConservedQuantities, target: Target | None) -> Named:
@@ -130,14 +170,15 @@ def _target(quantity: Quantity, value: float | Tensor) -> Tensor:
     return group.symmetric(value)
 
 
-def _unmoved(here: Named, symmetries: Sequence[Symmetry]) -> Named:
+def _unmoved(here: Named, wanted: Sequence[Wanted]) -> Named:
     return dict(here)
 
 
-def _smallest(here: Named, symmetries: Sequence[Symmetry]) -> Named:
+def _smallest(here: Named, wanted: Sequence[Wanted]) -> Named:
     """The smallest point of the orbit, up to the tolerance of the solver of `teleport.Balance`."""
     solver, moved = TransportedAscent(), dict(here)
-    used = [s for s in symmetries if solver.uses(s)]
+    chosen = [w for w in wanted if solver.uses(w.symmetry)]
+    used = [w.symmetry for w in chosen]
     if not used:
         return moved
     device = next(iter(here.values())).device
@@ -149,4 +190,14 @@ def _smallest(here: Named, symmetries: Sequence[Symmetry]) -> Named:
         return moved
     # Scalings act first, in a teleport.
     order = [*scalings.members, *(i for i in range(len(used)) if i not in scalings.members)]
-    return moved | Symmetries([used[i] for i in order]).act([found.elements[i] for i in order], moved)
+    elements = [_held(chosen[i], found.elements[i]) for i in order]
+    return moved | Symmetries([used[i] for i in order]).act(elements, moved)
+
+
+def _held(wanted: Wanted, element: Tensor) -> Tensor:
+    """The element, and the identity where nothing is to move."""
+    if wanted.free is None:
+        return element
+    group, batch = wanted.symmetry.group, wanted.symmetry.batch
+    identity = group.identity(batch, dtype=element.dtype, device=element.device)
+    return torch.where(wanted.free.to(element.device), element, identity)

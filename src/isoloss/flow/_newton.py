@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, prod, sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,15 +21,28 @@ FARTHEST = 12.0
 
 
 class NotAttained(ArithmeticError):
-    """Says where Newton's method got stuck."""
+    """Says where Newton's method got stuck: the quantity that is farthest from its target, and how far."""
+
+    def __init__(self, name: str, how: str):
+        super().__init__(f"{name}, which {how}")
+        self.name = name
 
 
-def newton(here: Named, chosen: Sequence[tuple[Quantity, Symmetry, Tensor]], steps: int) -> tuple[Named, int]:
+class Wanted(NamedTuple):
+    """A quantity, the symmetry that moves it, its target, and which entries are to reach it: all if free is None."""
+
+    quantity: Quantity
+    symmetry: Symmetry
+    target: Tensor
+    free: Tensor | None = None
+
+
+def newton(here: Named, wanted: Sequence[Wanted], steps: int) -> tuple[Named, int]:
     """Newton's method for Q(g . here) = T, with steps that are taken back until the distance shrinks.
 
     Args:
         here: Parameters and buffers in float64.
-        chosen: Triples of a quantity, the symmetry that moves it, and its target.
+        wanted: The quantities, and where they are to go.
         steps: At most so many.
 
     Returns:
@@ -37,18 +51,18 @@ def newton(here: Named, chosen: Sequence[tuple[Quantity, Symmetry, Tensor]], ste
     Raises:
         NotAttained: If there is none within reach.
     """
-    system = _System([q for q, *_ in chosen], [t for *_, t in chosen])
-    whole = Symmetries([s for _, s, _ in chosen])
+    system = _System(wanted)
+    whole = Symmetries([w.symmetry for w in wanted])
     gap, size = system.gap(here)
     length = 0.0
     for step in range(steps):
         a = system.solved(here, gap)
-        longest = max(_length(q, p) for (q, *_), p in zip(chosen, a, strict=True))
+        longest = max(_length(w.quantity, p) for w, p in zip(wanted, a, strict=True))
         if not longest < inf:
             break
         shrink = min(1.0, 1.0 / longest) if longest else 1.0
         while True:
-            elements = [q.symmetry.group.exp(shrink * p) for (q, *_), p in zip(chosen, a, strict=True)]
+            elements = [w.symmetry.group.exp(shrink * p) for w, p in zip(wanted, a, strict=True)]
             there = here | whole.act(elements, here)
             new, _ = system.gap(there)
             if _norm(new) < _norm(gap) or shrink < 1e-6:
@@ -58,24 +72,26 @@ def newton(here: Named, chosen: Sequence[tuple[Quantity, Symmetry, Tensor]], ste
         if better:
             here, gap, length = there, new, length + shrink * longest
         # A step of this length leaves a gap of its square times the size: the rounding of sums. Where a matrix has
-        # directions of little weight rounding asks for longer steps, which do not help.
+        # directions of little weight rounding asks for longer steps, which help little or not at all.
         settled = longest <= sqrt(EPS) and _norm(gap) <= sqrt(EPS) * size
-        if settled or (not better and longest <= 1e-3 and _norm(gap) <= 1e3 * EPS * size):
+        rounding = _norm(gap) <= 1e3 * EPS * size and not (better and longest <= 1e-3)
+        if settled or rounding:
             return here, step
         if not better or length > FARTHEST:
             break
-    raise NotAttained(system.describe(here, gap, length))
+    raise system.missed(here, gap, length)
 
 
 class _System:
     """The equations Q = T, and their derivative along the algebra."""
 
-    def __init__(self, quantities: Sequence[Quantity], targets: Sequence[Tensor]):
-        self._quantities = quantities
+    def __init__(self, wanted: Sequence[Wanted]):
+        self._quantities = quantities = [w.quantity for w in wanted]
+        self._free = [w.free for w in wanted]
         self._together = ConservedQuantities(quantities)
         # The gradient of <theta, M theta> + 2 <v, theta> is twice the generator; the quantity has <v, theta>.
         self._twice = [1.0 + q.translations.double() for q in quantities]
-        self._targets = targets
+        self._targets = [w.target for w in wanted]
         self._sizes = [prod(q.shape) for q in quantities]
 
     def gap(self, tensors: Named) -> tuple[list[Tensor], float]:
@@ -84,7 +100,7 @@ class _System:
         size = sum(float(s) for _, s in found.values())
         values = [found[q.name][0] for q in self._quantities]
         pairs = zip(self._targets, values, self._twice, strict=True)
-        return [(t.to(v) - v) * k.to(v) for t, v, k in pairs], size
+        return self._masked([(t.to(v) - v) * k.to(v) for t, v, k in pairs]), size
 
     def solved(self, tensors: Named, gap: list[Tensor]) -> list[Tensor]:
         """The algebra elements that close the gap to first order, by conjugate gradients."""
@@ -107,7 +123,7 @@ class _System:
             p = z + rz / previous * p
         return self._parts(x)
 
-    def describe(self, tensors: Named, gap: list[Tensor], length: float) -> str:
+    def missed(self, tensors: Named, gap: list[Tensor], length: float) -> NotAttained:
         """The quantity that is farthest from its target."""
         found = self._together.measured(tensors)
         far = [
@@ -117,8 +133,8 @@ class _System:
         worst = max(range(len(far)), key=far.__getitem__)
         name = self._quantities[worst].name
         if length > FARTHEST:
-            return f"{name}, which approaches it only as factors go beyond exp({FARTHEST:.0f})"
-        return f"{name}, which stays {far[worst]:.2g} of its size away from it"
+            return NotAttained(name, f"approaches it only as factors go beyond exp({FARTHEST:.0f})")
+        return NotAttained(name, f"stays {far[worst]:.2g} of its size away from it")
 
     def _product(self, tensors: Named, flat: Tensor) -> Tensor:
         moved: Named = {}
@@ -129,7 +145,12 @@ class _System:
         for q in self._quantities:
             inside = {n: moved[n] for n in q.parameters}
             parts.append(2 * q.symmetry.group.symmetric(q.symmetry.moment(inside, tensors)))
-        return self._flat(parts)
+        return self._flat(self._masked(parts))
+
+    def _masked(self, parts: list[Tensor]) -> list[Tensor]:
+        """Zero where nothing is wanted: conjugate gradients then never leave the entries that are free."""
+        pairs = zip(parts, self._free, strict=True)
+        return [p if free is None else p * free.to(p) for p, free in pairs]
 
     def _diagonal(self, tensors: Named) -> list[Tensor]:
         """About the diagonal of the derivative: sums of squares on both sides, for a preconditioner."""
