@@ -50,14 +50,43 @@ def test_two_layers_have_the_generic_dimension(activation):
 
 
 @pytest.mark.parametrize(
-    "widths", [(5, 7, 6, 3), (2, 9, 8, 3), (3, 8, 8, 8, 2), (6, 2, 7, 6), (4, 4, 4, 4), (1, 9, 1)]
+    "widths",
+    [(5, 7, 6, 3), (2, 9, 8, 3), (3, 8, 8, 8, 2), (6, 2, 7, 6), (4, 4, 4, 4), (1, 9, 1), (2, 9, 4, 9, 2)],
 )
 @pytest.mark.parametrize("bias", [False, True])
 def test_deep_linear_networks_against_a_literal_rank(widths, bias):
-    """Peeled from both ends, from one, or not at all: wide layers leave remainders that overlap."""
+    """Wide layers, equal ones, a bottleneck between wide ones."""
     model = linear_layers(*widths, bias=bias)
     symmetries = isoloss.find(model, torch.randn(4, widths[0]))
     assert orbit_dimension(model, symmetries).dimension == literal(model, symmetries)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_deep_linear_networks_of_low_rank(seed):
+    """Every weight of any rank, zero among them: intervals of every length occur. No tolerance: both are counts."""
+    generator = torch.Generator().manual_seed(seed)
+    widths = torch.randint(1, 7, (5,), generator=generator).tolist()
+    model = linear_layers(*widths, bias=bool(seed % 2)).double()
+    symmetries = isoloss.find(model, torch.randn(4, widths[0]).double())
+    with torch.no_grad():
+        for layer in (m for m in model if isinstance(m, nn.Linear)):
+            rank = int(torch.randint(0, 1 + min(layer.weight.shape), (), generator=generator))
+            left, right = (torch.randn(n, rank, generator=generator).double() for n in layer.weight.shape)
+            layer.weight.copy_(left @ right.T)
+    found = orbit_dimension(model, symmetries)
+    assert found.dimension == literal(model, symmetries)
+    parts = [s for s in symmetries if isinstance(s.group, GeneralLinear)][:-1]  # biases that nothing slides
+    assert orbit_dimension(model, parts).dimension == literal(model, parts)
+
+
+def test_wide_layers_between_narrow_ends_cost_nothing():
+    """10-60-60-60-10: the stabilizer is a 50 x 50 matrix that passes through; no matrix of the generators is formed."""
+    model = linear_layers(10, 60, 60, 60, 10)
+    symmetries = isoloss.find(model, torch.randn(2, 10), verify=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_rank, "MOST", 190 * 180)  # biases and the translations that slide them
+        found = orbit_dimension(model, symmetries)
+    assert (found.dimension, found.stabilizer, found.algebra) == (8480, 50 * 50, 10_980) and found.gap > 1e4
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.finding._tangents import Columns, noise, unit, velocities
+from isoloss.landscape._chain import chains
 from isoloss.landscape._peel import Cut, Remainder, peeled
 from isoloss.landscape._rank import Entries, rank
 from isoloss.symmetry import Symmetry, named_tensors
@@ -55,9 +56,10 @@ def orbit_dimension(
     All families count together, so that what two of them have in common (a translation that an affine map contains,
     the scalar multiples at two ends of one layer) counts once. The stabilizer is what is left of the algebra.
 
-    The matrix of the generators is never formed where it need not be. Blocks that only one group of matrices moves
-    are asked first, by decompositions of matrices as wide as the layer; from the ends of a deep linear network this
-    goes on inward. What remains is a matrix with few entries, decomposed part by connected part.
+    The matrix of the generators is never formed where it need not be. Chains of linear layers are counted by the
+    ranks of products of their weights, layer by layer. Elsewhere blocks that only one group of matrices moves are
+    asked first, by decompositions of matrices as wide as the layer, and so on inward. What remains is a matrix with
+    few entries, decomposed part by connected part.
 
     Relative singular values above 1e-8 count; of those below, down to 1e-14, all above the widest gap. They are
     relative to the largest of a layer's blocks, and in what remains to velocities of length one, so that the scale
@@ -72,7 +74,8 @@ def orbit_dimension(
         The dimensions and the gap; without a continuous symmetry the orbit is a point, of dimension 0.
 
     Raises:
-        ValueError: If there are no parameters, or one that moves is missing.
+        ValueError: If there are no parameters, one that moves is missing, or what remains would not fit, which for
+            groups of matrices is told before it is formed.
 
     References:
         Dissertation, sections 2.3.2 and A.2.6; Eq. (2.5) for the generators.
@@ -81,10 +84,14 @@ def orbit_dimension(
     tensors = _point(model, chosen)
     coordinates = {n: tensors[n] for n in dict.fromkeys(n for s in chosen for n in s.parameters)}
     columns, seen = Columns(coordinates), Cut()
-    parts = peeled(chosen, tensors, columns, seen)
+    found = chains(chosen, tensors, columns)
+    inside = {id(s) for members, _ in found for s in members}
+    parts = peeled([s for s in chosen if id(s) not in inside], tensors, columns, seen)
+    _refuse(sum(part.entries for part in parts))
     entries, rows = _entries(parts, tensors, columns)
     algebra, left = sum(s.dim for s in chosen), sum(part.dim for part in parts)
     stabilizer = left - rank(entries, (rows, columns.count), seen)
+    stabilizer += sum(chain.stabilizer(seen) for _, chain in found)
     gap = seen.kept / seen.dropped
     return OrbitDimension(algebra - stabilizer, stabilizer, algebra, columns.count, gap)
 
@@ -128,6 +135,6 @@ def _refuse(entries: int) -> None:
     if entries > MOST:
         raise ValueError(
             f"landscape.orbit_dimension: the generators may have {MOST:,} entries that are not zero, 3 GB, once what "
-            f"can be told layer by layer is told; got more than {entries:,}; take a narrower model of the same kind, "
+            f"can be told layer by layer is told; got {entries:,}; take a narrower model of the same kind, "
             "or some of the symmetries."
         )

@@ -35,6 +35,14 @@ class Cut:
         self.see(min([1.0, *relative[:rank].tolist()]), max([0.0, *relative[rank:].tolist()]))
         return v[rank:].T
 
+    def image(self, columns: Tensor, norm: float) -> Tensor:
+        """An orthonormal basis of what some columns span, judged relative to a norm."""
+        u, s, _ = torch.linalg.svd(columns, full_matrices=False)
+        relative = (s / (norm or 1.0)).clamp_max(1.0)
+        rank = cut(relative)
+        self.see(min([1.0, *relative[:rank].tolist()]), max([0.0, *relative[rank:].tolist()]))
+        return u[:, :rank]
+
 
 @dataclass
 class Remainder:
@@ -79,6 +87,16 @@ class Remainder:
             return self.symmetry.dim
         sizes = [(left.shape[1], right.shape[1]) for left, right in self.factors]
         return sum(k * (k - 1) // 2 if self.antisymmetric else k * m for k, m in sizes)
+
+    @property
+    def entries(self) -> int:
+        """How many entries of the velocities along `directions` are not zero, for matrices; 0 for other groups."""
+        if not self.in_factors:
+            return 0
+        n, places = self.symmetry.group.n, sum(prod(slot.block.shape) for slot in self.slots)
+        whole = all(left.shape[1] == right.shape[1] == n for left, right in self.factors)
+        # A unit matrix moves one line of each block, a mixture moves all of it.
+        return self.dim * places // (len(self.factors) * (n if whole else 1))
 
     def peel(self, private: list[Slot], tensors: Tensors, seen: Cut) -> None:
         """Keep what leaves these blocks as they are, which no one else moves; they need not be asked again."""
