@@ -56,7 +56,8 @@ class ConservedQuantities(Mapping[str, Quantity]):
         Raises:
             ValueError: If a parameter is missing.
         """
-        return {name: value for name, (value, _) in self.measured(tensors).items()}
+        sums, here = self._ready(tensors)
+        return dict(zip(self._items, sums.values(here), strict=True))
 
     def measured(self, tensors: Mapping[str, Tensor] | nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
         """Every quantity with its size: the sum of the absolute values of the terms that it is made of.
@@ -64,6 +65,10 @@ class ConservedQuantities(Mapping[str, Quantity]):
         Args:
             tensors: As in `evaluate`.
         """
+        sums, here = self._ready(tensors)
+        return dict(zip(self._items, sums(here), strict=True))
+
+    def _ready(self, tensors: Mapping[str, Tensor] | nn.Module) -> tuple[Sums, dict[str, Tensor]]:
         here = dict(tensors.named_parameters()) if isinstance(tensors, nn.Module) else tensors
         missing = [n for n in self.parameters if n not in here]
         if missing:
@@ -75,7 +80,7 @@ class ConservedQuantities(Mapping[str, Quantity]):
         key = tuple((n, t.shape, t.dtype, t.device) for n, t in here.items())
         if self._sums is None or self._sums[0] != key:
             self._sums = key, Sums(list(self._items.values()), here)
-        return dict(zip(self._items, self._sums[1](here), strict=True))
+        return self._sums[1], here
 
     def along(self, trajectory: Trajectory) -> dict[str, Tensor]:
         """All quantities at all times of a trajectory, by name, shape (times, *shape)."""
