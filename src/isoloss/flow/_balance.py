@@ -194,9 +194,9 @@ def _smallest(here: Named, wanted: Sequence[Wanted]) -> Named:
     return moved | Symmetries([used[i] for i in order]).act(elements, moved)
 
 
-def _held(wanted: Wanted, element: Tensor) -> Tensor:
+def _held(wanted: Wanted, element: Tensor | None) -> Tensor | None:
     """The element, and the identity where nothing is to move."""
-    if wanted.free is None:
+    if wanted.free is None or element is None:
         return element
     group, batch = wanted.symmetry.group, wanted.symmetry.batch
     identity = group.identity(batch, dtype=element.dtype, device=element.device)

@@ -38,6 +38,7 @@ class Draw:
     Attributes:
         values: Of every column, flat; of large ones every so many entries, for a relation among whole matrices
             shows in a few thousand of them.
+        largest: Norm of the largest gradient.
     """
 
     def __init__(self, columns: list[Column], tensors: Values):
@@ -48,7 +49,7 @@ class Draw:
         ]
         # How large each would be if nothing cancelled.
         self._sizes = [0.0] * len(columns)
-        self._largest = 0.0
+        self.largest = 0.0
         self._norms: dict[int, float] = {}
         self._moves: dict[str, list[tuple[int, Move]]] = {}
         for i, column in enumerate(columns):
@@ -58,7 +59,7 @@ class Draw:
 
     def visit(self, name: str, gradient: Tensor, largest: float) -> None:
         """Take in the gradient of one parameter."""
-        self._largest = max(self._largest, largest)
+        self.largest = max(self.largest, largest)
         norms = self._norms
         for i, (leaf, equation, operands, factor) in self._moves.get(name, ()):
             inputs, output = equation.split("->")
@@ -83,12 +84,12 @@ class Draw:
         return {
             i
             for i, (value, size) in enumerate(zip(self.values, self._sizes, strict=True))
-            if size <= NOTHING * self._largest or float(value.norm()) <= ZERO * size
+            if size <= NOTHING * self.largest or float(value.norm()) <= ZERO * size
         }
 
     def unseen(self, leaves: Iterable[Leaf]) -> set[int]:
         """Numbers of the blocks, of those that have columns of their own, that the outputs do not depend on at all."""
-        least = NOTHING * self._largest
+        least = NOTHING * self.largest
         return {x.index for x in leaves if self._norms.get(x.index, 0.0) <= least}
 
     def _block(self, leaf: Leaf, power: int, letters: str, kept: str) -> tuple[Tensor, float]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from math import prod
 
 import torch
-from torch import Tensor
 
 from isoloss.finding._abstract import Leaf
 from isoloss.finding._solve import Solution
 from isoloss.finding._translations._catalogue import Catalogue
 from isoloss.finding._translations._column import SAME, Column, Key
-from isoloss.finding._translations._draw import drawn
+from isoloss.finding._translations._draw import Draw, drawn
 from isoloss.finding._translations._relations import MARGIN, relations
 from isoloss.finding._verify import Verifier
 from isoloss.groups import Translation
@@ -19,6 +18,8 @@ from isoloss.symmetry import Symmetry
 
 # Random points: as many as relations need where a pass is cheap, one where a thousand rows come with it.
 FEW_DRAWS, MOST = 2, 96
+# A point whose gradients are this much smaller than elsewhere has lost the digits that relations need, sqrt(eps).
+SATURATED = 1e-8
 SMALL_MODEL, LARGE_MODEL = 100_000, 50_000_000
 
 
@@ -40,8 +41,7 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
     groups: dict[Key, list[int]] = {}
     for i, column in enumerate(columns):
         groups.setdefault(column.key, []).append(i)
-    rows: list[list[Tensor]] = []
-    invisible = set(range(len(columns)))
+    draws: list[Draw] = []
     size = sum(t.numel() for t in verifier.tensors.values())
     for n in range(_draws(groups, MOST) if size <= SMALL_MODEL else FEW_DRAWS if size <= LARGE_MODEL else 1):
         if n:
@@ -61,9 +61,13 @@ def translations(solution: Solution, verifier: Verifier) -> tuple[list[Symmetry]
             )
         finally:
             verifier.return_to_examples()
-        rows.append(draw.values)
-        invisible &= draw.invisible()
-        unseen &= draw.unseen(blocks)
+        draws.append(draw)
+    # Where a softmax is saturated, gradients are the rounding of what cancelled, and show no relation.
+    largest = max(draw.largest for draw in draws)
+    draws = [draw for draw in draws if draw.largest > SATURATED * largest] or draws
+    rows = [draw.values for draw in draws]
+    invisible = set(range(len(columns))).intersection(*(draw.invisible() for draw in draws))
+    unseen = unseen.intersection(*(draw.unseen(blocks) for draw in draws))
     hidden = set(invisible)
     # In training, running statistics do not enter the outputs; that is no symmetry of the network.
     buffers = {n for n, _ in verifier.twin.named_buffers()}
