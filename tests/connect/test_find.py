@@ -172,6 +172,22 @@ def test_in_float32_half_of_its_digits_decide():
     assert not find_group_element(a, b, symmetries)
 
 
+@pytest.mark.parametrize("name", ["encoder_layer_pre_gelu", "lstm_two_layers", "groupnorm"])
+def test_deep_networks_in_float32(name):
+    """Points of few digits: the search has to end with what their rounding leaves, all shifts included."""
+    model, inputs = ZOO[name].build()
+    symmetries, a = isoloss.find(model.double(), inputs), tensors(model)
+    b = a | symmetries.act([s.sample(0.3, dtype=torch.float64) for s in symmetries], a)
+    a, b = ({n: t.float() if t.is_floating_point() else t for n, t in w.items()} for w in (a, b))
+    found = find_group_element(a, b, symmetries)
+    # Rounding of both points, times condition numbers of the elements below a hundred.
+    assert found and found.residual < 100 * torch.finfo(torch.float32).eps
+    first = symmetries[0].parameters[0]
+    assert not find_group_element(
+        a, b | {first: b[first] * (1 + 0.1 * torch.rand_like(b[first]))}, symmetries
+    )
+
+
 def test_wide_layers_are_matched():
     model = sequential(
         nn.Linear(20, 200), nn.LeakyReLU(), nn.Linear(200, 150), nn.LeakyReLU(), nn.Linear(150, 5)

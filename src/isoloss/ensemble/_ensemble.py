@@ -130,7 +130,11 @@ class Ensemble(nn.Module):
         try:
             if self.evaluation == "auto":
                 about = settings(self.net) if self.output is None and undisturbed(inputs) else None
-                if about and (y := self._recorder.again(self._one, own, shared, inputs, self.chunk, about)) is not None:
+                if (
+                    about
+                    and (y := self._recorder.again(self._one, own, shared, inputs, self.chunk, about))
+                    is not None
+                ):
                     return y
             if self.evaluation == "recorded" and not any(part.training for part in self._parts):
                 return self._recorder(self._one, own, shared, inputs, self.chunk)

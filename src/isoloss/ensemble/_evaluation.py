@@ -81,11 +81,14 @@ def settings(part: nn.Module) -> tuple | None:
 
 
 def undisturbed(inputs: Any) -> bool:
-    """Are the inputs plain tensors, and is nobody looking on (transforms of torch.func, modes, compilers, hooks)?"""
+    """Are the inputs plain tensors, and does nobody step in (transforms of torch.func, modes, compilers, hooks)?
+
+    Under autocast the products of a recording would be cast, those of vmap are not: there nothing is replayed.
+    """
     args, kwargs = inputs
     return (
         not kwargs
-        and all(type(x) is Tensor for x in args)
+        and all(type(x) is Tensor and not torch.is_autocast_enabled(x.device.type) for x in args)
         and torch._C._functorch.peek_interpreter_stack() is None
         and not torch._C._len_torch_function_stack()
         and not torch._C._len_torch_dispatch_stack()
@@ -167,9 +170,7 @@ def _like(own: Tensors, tensors: Iterable[Tensor]) -> tuple:
     return first.dtype, first.device, cast, *((t.shape, t.dtype, t.device) for t in tensors)
 
 
-def _record(
-    one: One, own: Tensors, shared: Tensors, inputs: Any, chunk: int | None
-) -> Callable[..., Tensor]:
+def _record(one: One, own: Tensors, shared: Tensors, inputs: Any, chunk: int | None) -> Callable[..., Tensor]:
     """A function of the tensors (own, shared, inputs) that does what `mapped` does with them."""
     from torch.fx.experimental.proxy_tensor import make_fx  # half a second, for those who record
 
