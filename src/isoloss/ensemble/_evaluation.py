@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack
 from torch.func import vmap
 from torch.nn import functional
 from torch.nn.modules import module
@@ -89,7 +90,7 @@ def undisturbed(inputs: Any) -> bool:
     return (
         not kwargs
         and all(type(x) is Tensor and not torch.is_autocast_enabled(x.device.type) for x in args)
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and peek_interpreter_stack() is None
         and not torch._C._len_torch_function_stack()
         and not torch._C._len_torch_dispatch_stack()
         and not torch.compiler.is_compiling()
