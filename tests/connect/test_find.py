@@ -172,7 +172,7 @@ def test_in_float32_half_of_its_digits_decide():
     assert not find_group_element(a, b, symmetries)
 
 
-class Block(nn.Module):
+class AttentionBlock(nn.Module):
     """A block of a transformer with its shifts: biases everywhere, two norms, fused projections."""
 
     def __init__(self, width: int, heads: int):
@@ -190,7 +190,7 @@ class Block(nn.Module):
 
 def test_a_block_in_float32():
     """Its rounding is above what float64 leaves: the search has to end with that, all shifts included."""
-    model = Block(16, 2)
+    model = AttentionBlock(16, 2)
     symmetries, a = isoloss.find(model, torch.randn(4, 5, 16)), tensors(model)
     b = a | symmetries.act(symmetries.sample(0.3), a)
     found = find_group_element(a, b, symmetries)
