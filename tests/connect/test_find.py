@@ -172,6 +172,34 @@ def test_in_float32_half_of_its_digits_decide():
     assert not find_group_element(a, b, symmetries)
 
 
+class AttentionBlock(nn.Module):
+    """A block of a transformer with its shifts: biases everywhere, two norms, fused projections."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.qkv = nn.LayerNorm(width), nn.Linear(width, 3 * width)
+        self.out, self.up = nn.Linear(width, width), nn.Linear(width, 4)
+
+    def forward(self, x):
+        b, t, d = x.shape
+        q, k, v = self.qkv(self.norm(x)).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.up(x + self.out(y.transpose(1, 2).reshape(b, t, d)))
+
+
+def test_a_block_in_float32():
+    """Its rounding is above what float64 leaves: the search has to end with that, all shifts included."""
+    model = AttentionBlock(16, 2)
+    symmetries, a = isoloss.find(model, torch.randn(4, 5, 16)), tensors(model)
+    b = a | symmetries.act(symmetries.sample(0.3), a)
+    found = find_group_element(a, b, symmetries)
+    # Rounding of both points, times condition numbers of the elements below a hundred.
+    assert found and found.residual < 100 * torch.finfo(torch.float32).eps
+    bent = b | {"qkv.weight": b["qkv.weight"] * (1 + 0.1 * torch.rand_like(b["qkv.weight"]))}
+    assert not find_group_element(a, bent, symmetries)
+
+
 def test_wide_layers_are_matched():
     model = sequential(
         nn.Linear(20, 200), nn.LeakyReLU(), nn.Linear(200, 150), nn.LeakyReLU(), nn.Linear(150, 5)

@@ -26,14 +26,14 @@ SLOW = "ignore:There is a performance drop"
 
 @pytest.mark.filterwarnings(SLOW)
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("evaluation", ["vmap", "recorded", "loop"])
+@pytest.mark.parametrize("evaluation", ["auto", "vmap", "recorded", "loop"])
 def test_outputs_are_those_of_the_models(name, evaluation):
     model, args, kwargs = built(name)
     models = shaken(model, 3)
     ensemble = Ensemble.of(models, evaluation=evaluation)
     expected = torch.stack([m(*args, **kwargs) for m in models])
     assert (expected[0] - expected[1]).abs().max() > 1e-3
-    for _ in range(2):  # recorded, then replayed
+    for _ in range(3):  # met, recorded, replayed
         assert_close(ensemble.outputs(*args, **kwargs), expected, **CLOSE)
 
 
@@ -118,7 +118,7 @@ def test_classes_may_lie_on_any_axis():
     assert_close(ensemble(x).exp(), mean, **CLOSE)
 
 
-@pytest.mark.parametrize("evaluation", ["vmap", "recorded", "loop"])
+@pytest.mark.parametrize("evaluation", ["auto", "vmap", "recorded", "loop"])
 def test_the_gradient_of_the_mean_is_the_mean_of_the_gradients(evaluation):
     model, (x,), _ = built("perceptron")
     models = shaken(model, 4)
@@ -297,6 +297,92 @@ def test_files_that_hold_no_ensemble(tmp_path):
     for name in "ab":
         with pytest.raises(ValueError, match="Ensemble.load"):
             Ensemble.load(tmp_path / f"{name}.safetensors", perceptron(4, 5, 2))
+
+
+# ---------------------------------------------------------------- when the default may replay
+
+
+class Counting(nn.Module):
+    """Counts its calls, which a replay would not."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x
+
+
+def replays(ensemble, x, calls=3):
+    """How many of some further calls run no module."""
+    ran = []
+    run = ensemble._one
+    ensemble._one = lambda *a: (ran.append(1), run(*a))[1]
+    with torch.no_grad():
+        for _ in range(calls):
+            ensemble.outputs(x)
+    ensemble._one = run
+    return calls - len(ran)
+
+
+def test_the_default_replays_from_the_third_call():
+    model, (x,), _ = built("perceptron")
+    assert replays(Ensemble.of(shaken(model.eval(), 3)), x, 5) == 3
+    assert replays(Ensemble.of(shaken(model.eval(), 3), evaluation="vmap"), x, 5) == 0
+    assert replays(Ensemble.of(shaken(model.eval(), 3)).train(), x, 5) == 0
+
+
+def test_modules_of_unknown_code_are_run_every_time():
+    model = nn.Sequential(nn.Linear(3, 4), Counting()).double().eval()
+    ensemble = Ensemble.of(shaken(model, 3))
+    before = ensemble.net[1].calls
+    for _ in range(4):
+        ensemble.outputs(torch.randn(2, 3).double())
+    assert ensemble.net[1].calls == before + 4
+
+
+def test_hooks_run_every_time_and_transforms_see_no_recording():
+    model, (x,), _ = built("perceptron")
+    ensemble, seen = Ensemble.of(shaken(model.eval(), 3)), []
+    for _ in range(3):
+        ensemble.outputs(x)
+    handle = ensemble.net[0].register_forward_hook(lambda *_: seen.append(1))
+    for _ in range(3):
+        ensemble.outputs(x)
+    assert len(seen) == 3
+    handle.remove()
+    rows = torch.func.vmap(lambda row: ensemble.outputs(row[None]))(x)[:, :, 0].movedim(0, 1)
+    assert_close(rows, ensemble.outputs(x), **CLOSE)
+
+
+def test_changed_settings_are_not_replayed():
+    model = nn.Sequential(nn.Linear(3, 4), nn.LeakyReLU(0.1), nn.Linear(4, 2)).double().eval()
+    ensemble, x = Ensemble.of(shaken(model, 3)), torch.randn(5, 3).double()
+    for _ in range(3):
+        before = ensemble.outputs(x)
+    ensemble.net[1].negative_slope = 0.9
+    expected = torch.stack([m(x) for m in ensemble])
+    for _ in range(3):
+        assert_close(ensemble.outputs(x), expected, **CLOSE)
+    assert (before - expected).abs().max() > 1e-3
+
+
+def test_recordings_are_told_apart_by_autocast():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval()
+    ensemble, x = Ensemble.of(shaken(model, 3), evaluation="recorded"), torch.randn(5, 3)
+    for cast in (True, False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=cast):
+            assert ensemble.outputs(x).dtype == (torch.bfloat16 if cast else torch.float32)
+
+
+def test_under_autocast_the_default_does_not_change_from_call_to_call():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval()
+    ensemble, x = Ensemble.of(shaken(model, 3)), torch.randn(5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = [ensemble.outputs(x) for _ in range(4)]
+    for y in outputs[1:]:
+        exactly(y, outputs[0])
 
 
 # ---------------------------------------------------------------- refusals

@@ -626,3 +626,9 @@ def test_reads_are_checked_as_well(model):
     model.d = nn.Linear(7, 2)
     with pytest.raises(ValueError, match=r"got \(2, 7\) for d.weight of shape \(2, 6\)"):
         symmetries.act_(symmetries.sample())
+
+
+@pytest.mark.parametrize("odd", ["Permutation", Permutation(3)])
+def test_only_takes_classes_of_groups(odd):
+    with pytest.raises(TypeError, match="Symmetries.only: takes classes of groups"):
+        Symmetries([]).only(odd)

@@ -79,12 +79,12 @@ def find_group_element(
     names = moving(one)
     _check_finite(where, one, names)
     _check_finite(where, two, names)
-    allowed = tolerance
-    if allowed is None:
-        # The narrower of the two: a float32 point has no more digits.
-        allowed = max(torch.finfo(t.dtype).eps for n in names for t in (one[n], two[n])) ** 0.5
+    # The narrower of the two: a float32 point has no more digits.
+    eps = max(torch.finfo(t.dtype).eps for n in names for t in (one[n], two[n]))
+    allowed = eps**0.5 if tolerance is None else tolerance
     start, end = ({n: t[n].double() for n in names} for t in (one, two))
-    search = Search(symmetries, start, end, goal=max(allowed * 1e-4, 1e-13))
+    # The search goes on until three quarters of the digits agree: rounding of the points leaves no more than that.
+    search = Search(symmetries, start, end, goal=max(min(eps**0.75, allowed / 10), 1e-13))
     with torch.no_grad():
         elements = search.run()
         there = start | symmetries.act(elements, start)

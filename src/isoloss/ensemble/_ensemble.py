@@ -13,13 +13,13 @@ from torch.nn.functional import one_hot
 
 from isoloss._checks import is_whole
 from isoloss._files import write_file
-from isoloss.ensemble._evaluation import Randomness, Recorder, looped, mapped
+from isoloss.ensemble._evaluation import Randomness, Recorder, looped, mapped, settings, undisturbed
 from isoloss.ensemble._tensors import equal, stacked, with_tensors
 from isoloss.symmetry import named_tensors
 
 Mean = Literal["logits", "probabilities"]
 By = Literal["mode", "mean"]
-Evaluation = Literal["vmap", "recorded", "loop"]
+Evaluation = Literal["auto", "vmap", "recorded", "loop"]
 
 
 class Ensemble(nn.Module):
@@ -42,7 +42,9 @@ class Ensemble(nn.Module):
         output: Picks the outputs from what the model returns, if that is not a tensor.
         evaluation: "vmap" evaluates all members together; "recorded" does so and, in eval mode, replays the list of
             operations for inputs of the same shapes: faster for small networks, but what the modules do besides
-            operations on tensors is done once; "loop" takes one member after another, for models that vmap cannot run.
+            operations on tensors is done once. "auto" records, at the second call with a shape, where that is known
+            to be safe (modules of torch.nn only, in eval mode, without hooks), and else is "vmap". "loop" takes one
+            member after another, for models that vmap cannot run.
         chunk: Members evaluated at a time, to save memory; all if None.
         randomness: What dropout in training mode does: "different" for each member, "same", or "error".
         own: Names, or beginnings of names, of tensors that are stacked although they do not differ: statistics of
@@ -64,7 +66,7 @@ class Ensemble(nn.Module):
         mean: Mean = "logits",
         classes: int = -1,
         output: Callable[[Any], Tensor] | None = None,
-        evaluation: Evaluation = "vmap",
+        evaluation: Evaluation = "auto",
         chunk: int | None = None,
         randomness: Randomness = "different",
         own: Iterable[str] = (),
@@ -126,6 +128,14 @@ class Ensemble(nn.Module):
         if self.evaluation == "loop":
             return looped(self._one, own, shared, inputs)
         try:
+            if self.evaluation == "auto":
+                about = settings(self.net) if self.output is None and undisturbed(inputs) else None
+                if (
+                    about
+                    and (y := self._recorder.again(self._one, own, shared, inputs, self.chunk, about))
+                    is not None
+                ):
+                    return y
             if self.evaluation == "recorded" and not any(part.training for part in self._parts):
                 return self._recorder(self._one, own, shared, inputs, self.chunk)
             return mapped(self._one, own, shared, inputs, self.randomness, self.chunk)

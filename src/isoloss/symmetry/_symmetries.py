@@ -82,7 +82,17 @@ class Symmetries(Sequence[Symmetry]):
         return Symmetries(self, model, self.notes)
 
     def only(self, *groups: type[Group]) -> "Symmetries":
-        """Those whose group is of one of these types."""
+        """Those whose group is of one of these types.
+
+        Raises:
+            TypeError: If one is no class of groups.
+        """
+        for g in groups:
+            if not (isinstance(g, type) and issubclass(g, Group)):
+                raise TypeError(
+                    f"Symmetries.only: takes classes of groups; got {g!r}; "
+                    "pass isoloss.groups.Permutation, say, or use where(...)."
+                )
         return self.where(lambda s: isinstance(s.group, groups))
 
     def within(self, names: Iterable[str]) -> "Symmetries":

@@ -55,6 +55,8 @@ class Search:
                 break
             for k in shifts:
                 self.elements[k] = None
+        else:
+            self._peel(shifts)  # the last sweep has let them go
         if self._residual() > self.goal:
             self._polish()
         return self._filled()
