@@ -32,9 +32,31 @@ def convolutional(activation=nn.Tanh, pool=nn.AvgPool2d):
     ).double()
 
 
+class Written(nn.Module):
+    """The layers of another model, with functions between them that are no modules."""
+
+    def __init__(self, model, between):
+        super().__init__()
+        self.layers, self.between = nn.ModuleList(m for m in model if hasattr(m, "weight")), between
+
+    def forward(self, x):
+        for layer, f in zip(self.layers, (*self.between, lambda z: z), strict=True):
+            x = f(layer(x))
+        return x
+
+
+def written(model):
+    """A perceptron of `perceptron`, or a network of `convolutional`, as functions."""
+    sigma = next(m for m in model if not hasattr(m, "weight")).forward
+    if not isinstance(model[0], nn.Conv2d):
+        return Written(model, [sigma] * (len(model) // 2))
+    pool = model[2].forward
+    return Written(model, [lambda z: pool(sigma(z)), lambda z: sigma(z).flatten(1), sigma])
+
+
 def batch(model, k):
     """Inputs and classes."""
-    first = next(model.parameters())
+    first = next(p for p in model.parameters() if p.dim() > 1)
     shape = (k, 2, 8, 8) if first.dim() == 4 else (k, first.shape[1])
     classes = [p for p in model.parameters() if p.dim() > 1][-1].shape[0]
     return torch.randn(shape).double(), torch.randint(classes, (k,))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import cross_entropy, linear, relu
 from torch.testing import assert_close
 
 from dependent.nets import batch, closure, convolutional, perceptron
@@ -69,38 +69,117 @@ def test_nested_models_and_activations_in_place():
     assert_close(chain.stages[0].layer.matrix @ chain.stages[0].columns, chain.stages[0].rows)
 
 
-class Functional(nn.Module):
-    def __init__(self):
+class Code(nn.Module):
+    """Layers of 5 -> 5 -> 5 -> 3, and what a test makes of them."""
+
+    def __init__(self, computed, **more):
         super().__init__()
-        self.first, self.second = nn.Linear(5, 7), nn.Linear(7, 3)
+        self.first, self.second, self.last = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+        for name, module in more.items():
+            setattr(self, name, module)
+        self.computed = computed
 
     def forward(self, x):
-        return self.second(relu(self.first(x)))
+        return self.computed(self, x)
 
 
-class Doubled(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner = nn.Linear(5, 3)
+def in_place(m, x):
+    h = relu(m.first(x))
+    y = m.second(h)
+    y += h
+    return m.last(y)
 
-    def forward(self, x):
-        return 2 * self.inner(x)
+
+def masked(m, x):
+    z = m.first(x)
+    return m.last(m.second(relu(z)).tanh() * (z > 0))
+
+
+def frozen(module):
+    return module.requires_grad_(False)
+
+
+NO_CHAINS = {
+    "stream": (
+        lambda m, x: m.last(m.second(h := relu(m.first(x))) + h),
+        "last reads otherwise, after second",
+    ),
+    "stream in place": (in_place, "last reads otherwise, after second"),
+    "stream around all": (lambda m, x: m.last(m.second(h := m.first(x))) + h[:, :3], "else beside last"),
+    "branches": (lambda m, x: m.last(m.first(x) * m.second(x)), "second reads otherwise, after first"),
+    "mask from below": (masked, "last reads otherwise, after second"),
+    "twice": (lambda m, x: m.last(m.first(m.first(x)) + m.second(x)), "used once per run"),
+    "tied": (lambda m, x: m.last(m.second(linear(m.first(x), m.first.weight))), "got first.weight outside"),
+    "tied below": (
+        lambda m, x: m.last(m.second(relu(m.first(x @ m.second.weight)))),
+        "got second.weight out",
+    ),
+}
+
+
+@pytest.mark.parametrize("computed, message", NO_CHAINS.values(), ids=NO_CHAINS)
+def test_models_that_are_no_chain_are_refused(computed, message):
+    model = Code(computed).double()
+    with pytest.raises(ValueError, match=message):
+        chain_of(model, closure(model, 4))
+
+
+def test_trained_parameters_between_layers_are_refused_unless_they_are_frozen():
+    scale = nn.Parameter(torch.ones(5).double())
+    model = Code(lambda m, x: m.last(m.second(m.first(x)) * m.scale), scale=scale).double()
+    with pytest.raises(ValueError, match="got scale outside of one"):
+        chain_of(model, closure(model, 4))
+    scale.requires_grad_(False)
+    assert len(chain_of(model, closure(model, 4)).stages) == 3
+    model = nn.Sequential(nn.Linear(5, 4), nn.PReLU(), nn.Linear(4, 3)).double()
+    with pytest.raises(ValueError, match="got PReLU"):
+        chain_of(model, closure(model, 4))
+    frozen(model[1])
+    assert len(chain_of(model, closure(model, 4)).stages) == 2
+
+
+def test_a_parameter_after_the_last_layer_is_refused():
+    scale = nn.Parameter(torch.ones(3).double())
+    model = Code(lambda m, x: m.last(m.second(m.first(x))) * m.scale, scale=scale).double()
+    chain = chain_of(model, closure(model, 4))
+    with pytest.raises(ValueError, match="also uses scale"):
+        chain.head.at(chain.stages[-1].rows)
 
 
 @pytest.mark.parametrize(
     "model, message",
     [
-        (Functional(), "must take what the one before has returned"),
-        (Doubled(), "must return what its last module has"),
         (nn.Sequential(nn.Linear(5, 4), nn.LayerNorm(4), nn.Linear(4, 3)), "got LayerNorm"),
         (nn.Sequential(nn.ReLU(), nn.PReLU()), "it ran none"),
     ],
-    ids=["functional", "outside", "norm", "nothing"],
+    ids=["norm", "nothing"],
 )
 def test_what_is_no_chain_is_refused(model, message):
     x = torch.randn(4, 5).double()
     with pytest.raises(ValueError, match=message):
         chain_of(model.double(), lambda: model(x).sum())
+
+
+CODE = {
+    "functions": lambda m, x: m.last(relu(m.second(m.first(x).tanh()))),
+    "in place": lambda m, x: m.last(relu(m.second(m.first(x).tanh_()), inplace=True)),
+    "outside": lambda m, x: 2 * m.last(torch.stack([m.second(m.first(x / 2)), x]).sum(0)).log_softmax(-1),
+    "by name": lambda m, x: m.last(input=m.second(input=m.first(input=x)).square()),
+    "a frozen module": lambda m, x: m.last(m.norm(m.second(m.first(x)))),
+}
+
+
+@pytest.mark.parametrize("computed", CODE.values(), ids=CODE)
+def test_what_lies_between_layers_may_be_any_code(computed):
+    model = Code(computed, norm=frozen(nn.LayerNorm(5))).double()
+    loss = closure(model, 4)
+    chain = chain_of(model, loss)
+    x = chain.stages[0].columns
+    for stage in chain.stages:
+        assert_close(stage.columns, x)
+        x = stage.link.value(stage.layer.matrix @ x) if stage.link else x
+    assert_close(chain.head.at(chain.stages[-1].rows)[0], loss().detach())
+    assert not any("forward" in m.__dict__ for m in model.modules())
 
 
 def test_a_loss_that_sees_weights_directly_is_refused():

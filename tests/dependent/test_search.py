@@ -1,3 +1,4 @@
+from functools import partial
 from math import exp
 from statistics import median
 
@@ -9,6 +10,7 @@ from torch.testing import assert_close
 
 from dependent.nets import (
     add_ones,
+    batch,
     closure,
     convolutional,
     gradient_norm,
@@ -16,8 +18,11 @@ from dependent.nets import (
     perceptron,
     search_of,
     somewhere,
+    written,
 )
 from isoloss.dependent import Difference
+from isoloss.dependent._layer import Layer
+from isoloss.dependent._link import Measured
 
 
 def twin(model, x, y, thetas, bases, damping=0.0):
@@ -319,3 +324,54 @@ def test_repeated_samples_do_not_stop_the_search(times, agree):
     assert there.value > 1.01 * there.before
     assert_close(there.loss, chain.loss, rtol=1e-9, atol=0)
     bounds_hold(search, chain, there)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: perceptron(6, 8, 7, 3, activation=nn.Tanh),
+        lambda: perceptron(6, 8, 7, 3),
+        lambda: convolutional(nn.Tanh, nn.MaxPool2d),
+        lambda: convolutional(nn.SiLU, nn.AvgPool2d),
+    ],
+    ids=["tanh", "leaky", "maximum", "mean"],
+)
+@pytest.mark.parametrize("k", [4, 30])
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_a_model_of_functions_has_the_slopes_of_one_of_modules(make, k, damping):
+    model = make()
+    x, y = batch(model, k)
+    code = written(model)
+    search, chain = search_of(model, lambda: cross_entropy(model(x), y))
+    other, computed = search_of(code, lambda: cross_entropy(code(x), y))
+    assert all(isinstance(s.link, Measured) for s in computed.stages[:-1])
+    dampings = dict.fromkeys(range(1, len(chain.stages)), damping)
+    thetas = somewhere(search)
+    for one in (search, other):
+        one.recursion.damp(dampings)
+    expected, found = search.slopes(thetas), other.slopes(thetas)
+    # The same operations but for the activations: rounding, times the condition of the fits, up to 1e6.
+    close = partial(assert_close, rtol=1e-9, atol=1e-9 * max(s.abs().max().item() for s in expected.slopes))
+    close(found.slopes, expected.slopes)
+    close([found.value, found.loss], [expected.value, expected.loss])
+    assert (found.tilts is None) == (expected.tilts is None)
+    if found.tilts is not None:
+        close(found.tilts, expected.tilts)
+
+
+@pytest.mark.parametrize("make", [lambda: perceptron(6, 8, 7, 3), convolutional], ids=["vectors", "images"])
+@pytest.mark.parametrize("k", [4, 30])
+def test_a_model_of_functions_moves_to_where_one_of_modules_does(make, k):
+    model = make()
+    x, y = batch(model, k)
+    code = written(model)
+    there, other = (
+        search_of(one, lambda one=one: cross_entropy(one(x), y))[0].ascend(0.1, 4) for one in (model, code)
+    )
+    assert there.value > there.before
+    assert_close([*other.matrices.values()], [*there.matrices.values()], rtol=1e-6, atol=1e-8)
+    loss = cross_entropy(code(x), y)
+    for layer, matrix in zip(code.layers, other.matrices.values(), strict=True):
+        Layer("", layer).write_(matrix)
+    assert_close(cross_entropy(code(x), y), loss, rtol=1e-9, atol=0)
+    assert_close(gradient_norm(code, lambda: cross_entropy(code(x), y)), other.value)

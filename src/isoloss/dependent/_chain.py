@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from isoloss.dependent._activation import ACTIVATIONS, activation_of
+from isoloss.dependent._given import Given, replaced
 from isoloss.dependent._layer import Layer
 from isoloss.dependent._link import Link, Measured, Pointwise
 from isoloss.dependent._passes import Closure
 
 Run = Callable[[Closure], Tensor]
+Function = Callable[[Tensor], Tensor]
 WHERE = "dependent.Chain"
 
 
@@ -34,7 +38,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Chain:
-    """A model that is a chain of modules: every one takes what the one before has returned.
+    """A model whose layers run one after another: each reads what the one before gives, and nothing of the others.
+
+    Where modules follow one another and nothing else happens, they are what lies between two layers. Else it is what
+    the model itself computes there, which costs a run of it, up to the next layer, for every value.
 
     Attributes:
         stages: Its linear and convolutional layers, in order.
@@ -51,36 +58,46 @@ class Chain:
         """Record a run.
 
         Args:
-            model: Any module that calls modules one after another: nn.Sequential, nested or not, or like it.
+            model: Any module whose layers run one after another; what lies between has no trained parameters.
             closure: Runs the model once on a batch and returns the loss.
             run: Runs closures; see `undisturbed`.
 
         Raises:
-            ValueError: If the model is no chain, or has parameters outside linear and convolutional layers.
+            ValueError: If the model is no chain, or has trained parameters outside linear and convolutional layers.
         """
         calls, copies, output, loss = _recorded(model, closure, run)
-        places = [i for i, (m, _, _) in enumerate(calls) if Layer.suits(m)]
+        places = [i for i, call in enumerate(calls) if Layer.suits(call.module)]
         if not places:
             raise ValueError(f"{WHERE}: the loss must run a linear or convolutional layer; it ran none.")
-        _check(calls, output)
+        _check(calls)
         names = {m: n for n, m in model.named_modules()}
-        layers = [Layer(names[calls[i][0]], calls[i][0]) for i in places]
+        layers = [Layer(names[calls[i].module], calls[i].module) for i in places]
+        given = Given(closure, run, copies)
         # Half precision is for storage: what is factored and summed has float32 at least.
         dtypes = [torch.promote_types(layer.weight.dtype, torch.float32) for layer in layers]
         wide = torch.float64 if torch.float64 in dtypes else torch.float32
-        stages = []
-        for n, i in enumerate(places):
-            module, x, _ = calls[i]
-            z = copies[module]
-            link = None
-            if n + 1 < len(places):
-                between = [m for m, _, _ in calls[i + 1 : places[n + 1]]]
-                link = _link(layers[n], between, layers[n + 1], z.shape)
-            columns, rows = layers[n].columns(x).to(wide), layers[n].rows(z).to(wide)
-            stages.append(Stage(layers[n], columns, rows.contiguous(), link))
-        tail = nn.Sequential(*(m for m, _, _ in calls[places[-1] + 1 :]))
-        head = Head(model, closure, run, layers[-1], copies[layers[-1].module], tail)
-        return cls(tuple(stages), head, loss)
+        columns = [layer.columns(calls[i].taken).to(wide) for layer, i in zip(layers, places, strict=True)]
+        rows = [layer.rows(copies[layer.module]).to(wide).contiguous() for layer in layers]
+        links: list[Link | None] = []
+        for n, (i, j) in enumerate(pairwise(places)):
+            shape = copies[layers[n].module].shape
+            if _followed(calls[i : j + 1]):
+                between = [call.module for call in calls[i + 1 : j]]
+                links.append(_link(layers[n], between, layers[n + 1], shape))
+                continue
+            function = partial(_computed, given, layers[n], layers[n + 1], shape)
+            apart = partial(_computed, given.others_wrong(), layers[n], layers[n + 1], shape)
+            _check_link(apart, rows[n], columns[n + 1], layers[n], layers[n + 1], model)
+            links.append(Measured(function, layers[n + 1].bias is not None))
+        stages = tuple(Stage(*one) for one in zip(layers, columns, rows, [*links, None], strict=True))
+        tail, last = calls[places[-1] :], layers[-1].module
+        plain = _followed(tail) and tail[-1].given is output and tail[-1].left == _version(output)
+        modules = nn.Sequential(*(call.module for call in tail[1:])) if plain else None
+        if modules is None or not _followed(calls[: places[-1] + 1]):
+            _check_first(given, layers[0], model)
+        if modules is None:
+            _check_loss(given.others_wrong().loss({last: copies[last]}), loss, layers[-1])
+        return cls(stages, Head(model, closure, run, layers[-1], copies[last], modules, given), loss)
 
 
 class Head:
@@ -94,14 +111,22 @@ class Head:
         run: Runs closures.
         layer: The last layer.
         outputs: Its outputs, for their shape and dtype.
-        tail: What follows it in the model.
+        tail: The modules that follow it in the model; None if something else happens there, and the model must run.
+        given: The model with layers that compute nothing.
     """
 
     def __init__(
-        self, model: nn.Module, closure: Closure, run: Run, layer: Layer, outputs: Tensor, tail: nn.Sequential
+        self,
+        model: nn.Module,
+        closure: Closure,
+        run: Run,
+        layer: Layer,
+        outputs: Tensor,
+        tail: nn.Sequential | None,
+        given: Given,
     ):
         self._model, self._closure, self._run = model, closure, run
-        self._layer, self._tail = layer, tail
+        self._layer, self._tail, self._given = layer, tail, given
         self._shape, self._dtype = outputs.shape, outputs.dtype
         self._unchecked = {n: p for n, p in model.named_parameters() if p.requires_grad}
 
@@ -122,8 +147,8 @@ class Head:
         gradient, *others = torch.autograd.grad(loss, asked, create_graph=twice, allow_unused=True)
         if used := [n for n, g in zip(self._unchecked, others, strict=True) if g is not None]:
             raise ValueError(
-                f"{WHERE}: the loss must depend on the parameters through the outputs of the model only; it also uses "
-                f"{used[0]}; leave penalties on weights to the optimizer."
+                f"{WHERE}: the loss must depend on the parameters through the outputs of the last layer only; it also "
+                f"uses {used[0]}; leave penalties on weights to the optimizer."
             )
         self._unchecked = {}
         if gradient is None:
@@ -141,22 +166,16 @@ class Head:
     @torch.enable_grad()
     def _run_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         z = self._layer.image(rows, self._shape).detach().requires_grad_()
-        used = []
+        if self._tail is None:
+            return z, self._given.loss({self._layer.module: z})
+        used, tail = [], self._tail
 
         def instead(*args, **kwargs):
             used.append(True)
-            outputs = z.clone() if z.dtype == self._dtype else z.to(self._dtype)
-            return self._tail(outputs) if len(self._tail) else outputs
+            return tail(z.to(self._dtype, copy=True))
 
-        before = self._model.__dict__.get("forward")
-        self._model.__dict__["forward"] = instead
-        try:
+        with replaced({self._model: instead}):
             loss = self._run(self._closure)
-        finally:
-            if before is None:
-                del self._model.__dict__["forward"]
-            else:
-                self._model.__dict__["forward"] = before
         if len(used) != 1:
             raise ValueError(
                 f"{WHERE}: the loss must call the model, uncompiled, exactly once; it did so {len(used)} times."
@@ -164,20 +183,39 @@ class Head:
         return z, loss
 
 
-def _recorded(model: nn.Module, closure: Closure, run: Run):
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-    outputs: list[Tensor] = []
-    copies: dict[nn.Module, Tensor] = {}
+@dataclass(frozen=True)
+class _Call:
+    """A call of a module, with the versions of the tensors, which count what has been written over them."""
 
-    def keep(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        calls.append((module, inputs[0], output))
+    module: nn.Module
+    taken: Tensor
+    given: Tensor
+    entered: int
+    left: int
+
+
+def _recorded(
+    model: nn.Module, closure: Closure, run: Run
+) -> tuple[list[_Call], dict[nn.Module, Tensor], object, float]:
+    calls: list[_Call] = []
+    outputs: list[object] = []
+    copies: dict[nn.Module, Tensor] = {}
+    entered: list[int] = []
+
+    def enter(module: nn.Module, inputs: tuple, named: dict) -> None:
+        entered.append(_version(_first(inputs, named)))
+
+    def keep(module: nn.Module, inputs: tuple, named: dict, output: Tensor) -> None:
+        calls.append(_Call(module, _first(inputs, named), output, entered.pop(), _version(output)))
         if Layer.suits(module):
             copies[module] = output.clone()  # an activation may write over it
 
-    def returned(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def returned(module: nn.Module, inputs: tuple, output: object) -> None:
         outputs.append(output)
 
-    handles = [m.register_forward_hook(keep) for m in _leaves(model)]
+    leaves = _leaves(model)
+    handles = [m.register_forward_pre_hook(enter, with_kwargs=True) for m in leaves]
+    handles += [m.register_forward_hook(keep, with_kwargs=True) for m in leaves]
     handles.append(model.register_forward_hook(returned))
     try:
         with torch.no_grad():
@@ -194,37 +232,101 @@ def _recorded(model: nn.Module, closure: Closure, run: Run):
     return calls, copies, outputs[0], float(loss)
 
 
+def _first(inputs: tuple, named: dict) -> Tensor:
+    return next(iter((*inputs, *named.values())), torch.empty(0))
+
+
+def _version(x: object) -> int:
+    return x._version if isinstance(x, Tensor) else -1
+
+
 def _leaves(module: nn.Module) -> list[nn.Module]:
     if Layer.suits(module) or type(module) in ACTIVATIONS or not any(True for _ in module.children()):
         return [module]
     return list(dict.fromkeys(leaf for child in module.children() for leaf in _leaves(child)))
 
 
-def _check(calls: list[tuple[nn.Module, Tensor, Tensor]], output: Tensor) -> None:
-    if len({id(m) for m, _, _ in calls if Layer.suits(m)}) < sum(Layer.suits(m) for m, _, _ in calls):
+def _followed(calls: list[_Call]) -> bool:
+    """Does every module take what the one before has returned, with nothing written over it in between?"""
+    return all(b.taken is a.given and b.entered == a.left for a, b in pairwise(calls))
+
+
+def _check(calls: list[_Call]) -> None:
+    layers = [call.module for call in calls if Layer.suits(call.module)]
+    if len(set(layers)) < len(layers):
         raise ValueError(f"{WHERE}: every layer must be used once per run; one was used again.")
-    for (m, _, given), (n, taken, _) in zip(calls, calls[1:], strict=False):
-        if taken is not given:
-            raise ValueError(
-                f"{WHERE}: every module must take what the one before has returned; got {type(n).__name__} after "
-                f"{type(m).__name__} on other inputs; write the model as nn.Sequential, with modules for activations."
-            )
-    if output is not calls[-1][2]:
-        raise ValueError(
-            f"{WHERE}: the model must return what its last module has; got something else; "
-            "write the model as nn.Sequential."
-        )
-    for m, _, _ in calls:
+    for m in (call.module for call in calls):
         if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0:
             raise ValueError(
                 f"{WHERE}: every run must compute the same; got {type(m).__name__} in training mode; "
                 "call model.eval() around the teleport."
             )
-        if not Layer.suits(m) and any(True for _ in m.parameters()):
+        if not Layer.suits(m) and any(p.requires_grad for p in m.parameters()):
             raise ValueError(
-                f"{WHERE}: only linear and convolutional layers may have parameters; got {type(m).__name__}; "
-                "the search has no rule for others, act_ needs none."
+                f"{WHERE}: only linear and convolutional layers may have trained parameters; got {type(m).__name__}; "
+                "the search has no rule for others, act_ needs none; or freeze them."
             )
+
+
+def _check_link(
+    function: Function, rows: Tensor, columns: Tensor, layer: Layer, following: Layer, model: nn.Module
+) -> None:
+    """Refuse a layer that reads anything but what the one before gives, with all others made wrong."""
+    with torch.enable_grad():
+        z = rows.detach().requires_grad_()
+        x = function(z)
+    # The same operations on the same numbers, if in another layout of the memory: half of the digits tell them apart.
+    half = torch.finfo(following.weight.dtype).eps ** 0.5
+    largest = float(columns.nan_to_num(0.0, 0.0, 0.0).abs().amax())
+    used = _uses(x, {"": z, **_trained(model)})
+    if "" not in used or not torch.allclose(x.detach(), columns, half, half * largest, equal_nan=True):
+        raise ValueError(
+            f"{WHERE}: every layer must read what the layer before it gives, and nothing of the others; "
+            f"{following.name} reads otherwise, after {layer.name}; residual streams and branches are not searched, "
+            "act_ needs no chain."
+        )
+    _check_unused([name for name in used if name])
+
+
+def _check_first(given: Given, layer: Layer, model: nn.Module) -> None:
+    with torch.enable_grad():
+        x = given.inputs(layer.module, {})
+    _check_unused(_uses(x, _trained(model)))
+
+
+def _check_unused(names: list[str]) -> None:
+    if names:
+        raise ValueError(
+            f"{WHERE}: only linear and convolutional layers may have trained parameters, and use their own; got "
+            f"{names[0]} outside of one; the search has no rule for it, act_ needs none; or freeze it."
+        )
+
+
+def _check_loss(found: Tensor, loss: float, layer: Layer) -> None:
+    half = torch.finfo(found.dtype).eps ** 0.5  # see _check_link
+    if not torch.allclose(found.detach(), torch.full_like(found, loss), half, 0.0, equal_nan=True):
+        raise ValueError(
+            f"{WHERE}: the model must return what it computes from its last layer; got something else beside "
+            f"{layer.name}; residual streams and branches are not searched, act_ needs no chain."
+        )
+
+
+def _uses(x: Tensor, tensors: dict[str, Tensor]) -> list[str]:
+    """Which tensors, by name, does it depend on?"""
+    if not x.requires_grad:
+        return []
+    found = torch.autograd.grad(x.sum(), list(tensors.values()), allow_unused=True)
+    return [name for name, g in zip(tensors, found, strict=True) if g is not None]
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+
+def _computed(given: Given, layer: Layer, following: Layer, shape: torch.Size, z: Tensor) -> Tensor:
+    """The columns of a layer from the rows of the one before, by a run of the model."""
+    x = given.inputs(following.module, {layer.module: layer.image(z, shape)})
+    return following.columns(x).to(z.dtype)
 
 
 def _link(layer: Layer, between: list[nn.Module], following: Layer, shape: torch.Size) -> Link:

@@ -76,7 +76,7 @@ def search(
         measure: What to raise in the place of the gradient norm; a step then costs one gradient of it.
 
     Raises:
-        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range.
+        ValueError: If the model is no chain of layers, or has no pair, or an argument is out of range.
     """
     if not is_whole(steps, least=1) or not is_size(radius) or radius == inf:
         raise ValueError(
@@ -114,6 +114,9 @@ def teleport_(
 
     .. math:: w \leftarrow g \cdot w, \qquad g \approx \operatorname{argmax}_{\log g \in B_r} |\nabla L(g \cdot w)|^2
 
+    The linear and convolutional layers must run one after another. What lies between them is differentiated in closed
+    form where modules follow one another, else by runs of the model, which costs more.
+
     Gradients and optimizer state stay as they are and belong to the old weights: run backward again.
 
     Args:
@@ -134,7 +137,7 @@ def teleport_(
         What it did to the loss, measured, and to the gradient, as predicted.
 
     Raises:
-        ValueError: If the model is no chain of modules, or has no pair, or an argument is out of range, or a moved
+        ValueError: If the model is no chain of layers, or has no pair, or an argument is out of range, or a moved
             weight would not be finite; nothing has changed then.
     """
     check_limit(WHERE, max_loss_change)
