@@ -80,7 +80,8 @@ class Teleport:
             by all.
         max_loss_change: Largest relative change of that loss, abs(after - before) / abs(before), on its minibatch,
             averaged over ranks. After every jump it is measured; beyond the bound everything is rolled back, bit
-            for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only.
+            for bit, and the report's `skipped` says so. Exact symmetries change it by rounding only. With
+            `minibatches` it bounds each of the jumps that a step is made of, not their sum.
         minibatches: For jumps found on other minibatches than the current one: called at every jump, returns a
             closure per minibatch, each like `loss`. The jump is then made of one for each, one after another; the
             gradients and state that wait to be used move along. `averaged(closures)` makes one of several.
