@@ -138,6 +138,12 @@ def test_ascent_climbs_in_more_dimensions():
     assert (after > before).all() and (after <= limit * (1 + 1e-9)).all()
 
 
+@pytest.mark.parametrize("jump", [5, 3, -1, 0.5])
+def test_a_jump_outside_of_the_run_is_refused(jump):
+    with pytest.raises(ValueError, match=rf"steps of the run, 0 to 2; got {jump} of 3 steps"):
+        descend(Ellipse(), START, lr=0.1, steps=3, jumps={1, jump}, teleport=Ascent())
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"jumps need a teleport; got jumps \[1\], None"):
         descend(Booth(), START, lr=0.1, steps=2, jumps=[1])

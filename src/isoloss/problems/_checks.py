@@ -1,14 +1,6 @@
-"""Checks of arguments that may be traced."""
+"""Checks of points."""
 
 from torch import Tensor
-
-
-def holds(condition: Tensor) -> bool:
-    """Is the condition true everywhere? Yes where nobody can know: inside ``torch.func.vmap`` values are hidden."""
-    try:
-        return bool(condition.all())
-    except RuntimeError:
-        return True
 
 
 def check_last_axis(where: str, w: Tensor, size: int) -> None:

@@ -62,7 +62,7 @@ def descend(
         generator: The only source of random numbers.
 
     Raises:
-        ValueError: If there are jumps but nothing to choose them.
+        ValueError: If there are jumps but nothing to choose them, or one is before no step of the run.
 
     References:
         2022 paper, Algorithm 1; dissertation, Section 4.3.
@@ -70,6 +70,11 @@ def descend(
     if jumps and teleport is None:
         raise ValueError(
             f"descend: jumps need a teleport; got jumps {sorted(jumps)}, None. Pass Ascent() or another."
+        )
+    if beyond := [jump for jump in jumps if jump not in range(steps)]:
+        raise ValueError(
+            f"descend: jumps must be steps of the run, 0 to {steps - 1}; got {beyond[0]!r} of {steps} steps; "
+            "steps are counted from 0."
         )
     slope = grad(lambda w: problem(w).sum())
     rate = beside(lr, start).unsqueeze(-1)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from isoloss.problems._checks import holds
+from isoloss._checks import holds
 from isoloss.problems._numbers import beside
 from isoloss.problems._sum_of_squares import SumOfSquares
 

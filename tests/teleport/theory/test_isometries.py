@@ -1,7 +1,8 @@
 """Corollary 4.5.2."""
 
+import pytest
 import torch
-from torch.func import grad
+from torch.func import grad, vmap
 from torch.testing import assert_close
 
 from isoloss.groups import Orthogonal
@@ -71,3 +72,17 @@ def test_the_sign_that_equation_4_23_loses():
     left = -p @ torch.linalg.inv(g) @ eta @ torch.linalg.inv(g).T @ p
     assert_close(left, -decay_rate(p, eta))
     assert left < 0 < decay_rate(p, eta)
+
+
+@pytest.mark.parametrize("least", [0.0, -0.1, 1e-17])
+def test_learning_rates_that_are_not_positive_definite_are_refused(least):
+    eta = torch.tensor([1.0, 2.0, least], dtype=torch.float64).diag()
+    with pytest.raises(ValueError, match="eta must be positive definite; got eigenvalues from"):
+        isometry(torch.eye(3, dtype=torch.float64), eta)
+
+
+def test_isometries_of_many_rates_at_once():
+    eta = torch.stack([QuadraticForm.sample(3, condition=10.0).matrix for _ in range(4)])
+    q = Orthogonal(3).sample((4,), dtype=torch.float64)
+    for g, one, rates in zip(vmap(isometry)(q, eta), q, eta, strict=True):
+        assert_close(g, isometry(one, rates))

@@ -1,5 +1,6 @@
 """Lemmas 4.5.5 and 4.5.6, Propositions 4.5.7 and 4.5.8."""
 
+import pytest
 import torch
 from torch.func import grad, vmap
 from torch.testing import assert_close
@@ -35,6 +36,13 @@ def test_points_of_different_value_are_not_connected():
     g = connecting(A, w, 2 * w)
     assert FORM.group.contains(g)
     assert (FORM.act(g, w) - 2 * w).norm() > 0.5 * w.norm()
+
+
+def test_zero_is_connected_with_nothing():
+    w, zero = torch.randn(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    for pair in ((w, zero), (zero, w), (zero, zero)):
+        with pytest.raises(ValueError, match="both points must have values above 0; got"):
+            connecting(A, *pair)
 
 
 def test_the_steepest_point_is_on_the_level_set_and_beats_all_others():

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from isoloss._checks import holds
+
 
 def isometry(q: Tensor, eta: Tensor) -> Tensor:
     r"""The element :math:`\eta^{1/2} q\, \eta^{-1/2}` of :math:`O_\eta`, for an orthogonal matrix q.
@@ -21,10 +23,18 @@ def isometry(q: Tensor, eta: Tensor) -> Tensor:
         q: Orthogonal, ``(n, n)``.
         eta: Symmetric positive definite, ``(n, n)``.
 
+    Raises:
+        ValueError: If eta is not positive definite to rounding, n eps of its largest eigenvalue.
+
     References:
         Dissertation, Cor. 4.5.2; 2022 paper, Cor. 5.2. In the middle of eq. (4.23) two minus signs are lost.
     """
     values, vectors = torch.linalg.eigh(eta)
+    if not holds(values[0] > len(values) * torch.finfo(values.dtype).eps * values[-1]):
+        raise ValueError(
+            f"isometry: the learning rates eta must be positive definite; got eigenvalues from {float(values[0]):g} to "
+            f"{float(values[-1]):g}; leave out the directions that are not trained."
+        )
     root = vectors * values.sqrt() @ vectors.mT
     return root @ torch.linalg.solve(root, q, left=False)
 

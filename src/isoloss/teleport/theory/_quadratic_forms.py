@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from isoloss._checks import holds
+
 
 def connecting(a: Tensor, w: Tensor, to: Tensor) -> Tensor:
     r"""An orthogonal g that leads from one point of a level set to another: :math:`A^{-1/2} g A^{1/2} w = w'`.
@@ -15,15 +17,23 @@ def connecting(a: Tensor, w: Tensor, to: Tensor) -> Tensor:
     Args:
         a: Symmetric positive definite, ``(n, n)``.
         w: The one point, ``(n,)``, not 0.
-        to: The other.
+        to: The other, not 0.
 
     Returns:
         g, ``(n, n)``: orthogonal up to rounding, even where the two values differ; then it only turns the direction.
+
+    Raises:
+        ValueError: If one of the points is 0, which is a level set of its own.
 
     References:
         Dissertation, eq. (4.33), Lemma 4.5.5. Differs: a reflection, which needs no basis.
     """
     u, v = _root(a, torch.sqrt) @ w, _root(a, torch.sqrt) @ to
+    if not holds(u.norm() > 0) or not holds(v.norm() > 0):
+        raise ValueError(
+            f"connecting: both points must have values above 0; got {float(u @ u):g} and {float(v @ v):g}; the level "
+            "set of 0 is one point, which nothing moves."
+        )
     d = u / u.norm() - v / v.norm()
     eye = torch.eye(len(w), dtype=w.dtype, device=w.device)
     square = d @ d
