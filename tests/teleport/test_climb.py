@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from isoloss.teleport._climb import climb
+from isoloss.teleport._noise import Noise
 
 
 def run(f, start=0.0, *, forbidden=lambda x: False, **options):
@@ -22,7 +23,7 @@ def run(f, start=0.0, *, forbidden=lambda x: False, **options):
         new = x + multiple * slope
         return None if forbidden(new) else new
 
-    settings = {"steps": 10, "radius": 1.0, "rate": None, "lower": False, "noise": 1e-8}
+    settings = {"steps": 10, "radius": 1.0, "rate": None, "lower": False, "noise": Noise(1e-8)}
     return climb(start, at, move, abs, **{**settings, **options}), seen
 
 
@@ -66,6 +67,11 @@ def test_where_nothing_is_to_be_gained_the_start_is_the_end(f):
     end, _ = run(f)
     assert (end.state, end.length, end.moved) == (0.0, 0.0, False)
     assert torch.equal(end.before, end.after) or end.before.isnan()
+
+
+def test_a_gain_below_the_absolute_noise_is_none():
+    assert not run(lambda x: 1e-3 * x, noise=Noise(0.0, 2e-3))[0].moved
+    assert run(lambda x: 1e-3 * x, noise=Noise(0.0, 5e-4))[0].moved
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])

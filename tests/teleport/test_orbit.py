@@ -12,7 +12,8 @@ from isoloss import find
 from isoloss.groups import GeneralLinear
 from isoloss.symmetry import Block, Slot, Symmetry
 from isoloss.teleport import Balance, Custom, GradientNorm, Point
-from isoloss.teleport._orbit import Evaluated, Transported, orbit, rounding
+from isoloss.teleport._noise import rounding
+from isoloss.teleport._orbit import Evaluated, Transported, orbit
 from isoloss.teleport._scalings import Scalings
 from networks import Attention, mlp
 from teleport.solvers.solving import point_of

@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 
 from torch import Tensor
 
+from isoloss.teleport._noise import Noise
+
 State = TypeVar("State")
 Slope = TypeVar("Slope")
 
@@ -40,7 +42,7 @@ def climb(
     radius: float,
     rate: float | None,
     lower: bool,
-    noise: float,
+    noise: Noise,
 ) -> Climbed[State]:
     """Climb from a state along its slopes.
 
@@ -53,7 +55,7 @@ def climb(
         radius: Bound on the sum of all lengths.
         rate: The multiple; None for lengths of radius / steps. Both are halved for every step taken back.
         lower: Descend instead.
-        noise: Smallest relative gain that counts; less of it in all, and the start is the result.
+        noise: What no gain may be; if that of all steps together is, the start is the result.
 
     Raises:
         ValueError: If neither a radius nor a rate says how long a step is.
@@ -77,6 +79,6 @@ def climb(
             continue
         length += shrink * longest
         state, (value, slope) = new, found
-    if not sign * (value - before) > noise * before.abs():
+    if noise.hides(sign * (value - before), before):
         return Climbed(start, before, before, 0.0, False)
     return Climbed(state, before, value, length, True)

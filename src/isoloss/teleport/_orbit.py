@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport._noise import Noise, rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic, widen
 from isoloss.teleport._scalings import Scalings
@@ -22,13 +23,13 @@ class Orbit(Protocol):
         members: Numbers of the symmetries along which it is known; the others are not to be moved along.
         free: Is it known from tensors that are carried along, without a pass through the network?
         transported: Is it the squared norm of the gradients that elements transport?
-        noise: Relative size of changes that rounding may cause.
+        noise: Changes that rounding may cause.
     """
 
     members: list[int]
     free: bool
     transported: bool
-    noise: float
+    noise: Noise
 
     def value(self, elements: Elements) -> Tensor:
         """The objective where the elements lead, in float64, a tensor of no dimension."""
@@ -57,14 +58,13 @@ class _Ordered:
         self,
         symmetries: Sequence[Symmetry],
         scalings: Scalings,
-        point: Point,
-        objective: Objective | None = None,
+        noise: Noise,
     ):
         self.symmetries = symmetries
         first = list(scalings.members)
         self._order = first + [i for i in range(len(symmetries)) if i not in first]
         self._list = Symmetries([symmetries[i] for i in self._order])
-        self.noise = rounding(point, objective)
+        self.noise = noise
 
     def ordered(self, elements: Elements) -> Elements:
         return [elements[i] for i in self._order]
@@ -86,7 +86,7 @@ class Transported(_Ordered):
         point: Point,
         members: list[int],
     ):
-        super().__init__(symmetries, scalings, point)
+        super().__init__(symmetries, scalings, Noise(rounding(point)))
         self.members, self._form = members, form
         self.transported = form.power == -1 and not form.weights
         moving = {n for i in members for n in symmetries[i].parameters}
@@ -134,7 +134,7 @@ class Evaluated(_Ordered):
     def __init__(
         self, objective: Objective, symmetries: Sequence[Symmetry], scalings: Scalings, point: Point
     ):
-        super().__init__(symmetries, scalings, point, objective)
+        super().__init__(symmetries, scalings, Noise.of(point, objective))
         self.members = list(range(len(symmetries)))
         self._objective, self._point = objective, point
 
@@ -169,16 +169,3 @@ def differentiated(
         if leaves and value.requires_grad:
             found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
     return value.detach().double(), {n: g for n, g in zip(leaves, found, strict=True) if g is not None}
-
-
-def rounding(point: Point, objective: Objective | None = None) -> float:
-    """Relative size of changes that rounding may cause in an evaluation: half of the digits, at worst.
-
-    Args:
-        point: Where the training is.
-        objective: Its `roundings` are taken instead, if it says how many there are.
-    """
-    dtypes = [t.dtype for t in point.tensors.values() if t.is_floating_point()]
-    eps = max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps)
-    known = getattr(objective, "roundings", None)
-    return eps**0.5 if known is None else known * eps

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -32,6 +33,12 @@ class Point:
     def parameters(self) -> dict[str, Tensor]:
         """The parameters, without the buffers."""
         return {name: self.tensors[name] for name in self.rates}
+
+    @property
+    def eps(self) -> float:
+        """The rounding of the coarsest dtype among the tensors."""
+        dtypes = [t.dtype for t in self.tensors.values() if t.is_floating_point()]
+        return max((torch.finfo(d).eps for d in dtypes), default=torch.finfo(torch.float32).eps)
 
     def loss_for(self, who: str) -> Callable[[Mapping[str, Tensor]], Tensor]:
         """The loss.

@@ -13,10 +13,11 @@ from isoloss.teleport._quadratic import Quadratic
 class Objective(Protocol):
     """A function of the point, to be raised or lowered on its orbit.
 
-    A new objective is one file here and one line in `OBJECTIVES`. Three attributes may be left out: `needs_loss`, does
+    A new objective is one file here and one line in `OBJECTIVES`. Four attributes may be left out: `needs_loss`, does
     `evaluate` take the loss (False)? and `evaluable`, can it be evaluated at other parameters at all (True)? With them
     `Teleport` refuses at once what would fail at the first jump. `roundings` is by how many roundings an evaluation may
-    be off, relative to its value; without it (None) half of the digits count as rounding.
+    be off, relative to its value; without it (None) half of the digits count as rounding. `noise(point)` is by how much
+    it may be off whatever its value (0.0), as differences of larger numbers are; no solver takes that for a gain.
     """
 
     @property

@@ -102,9 +102,16 @@ class Sharpness:
         return len(self._lengths) * self.directions + self.excess
 
     @property
-    def roundings(self) -> int | None:
+    def roundings(self) -> int:
         """A mean of losses loses no digits, and most of it is the loss, which stays: gains are in the last ones."""
-        return None if self.excess else 16
+        return 16
+
+    def noise(self, point: Point) -> float:
+        """The excess is a difference of two numbers of the size of the loss, and has as many roundings of each."""
+        if not self.excess:
+            return 0.0
+        with torch.no_grad():
+            return 2 * self.roundings * point.eps * abs(float(point.loss_for(self.name)({})))
 
     @property
     def _lengths(self) -> tuple[float, ...]:

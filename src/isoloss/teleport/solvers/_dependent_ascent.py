@@ -11,7 +11,7 @@ from isoloss.dependent import Pair, pair_of, search
 from isoloss.dependent._teleport import NOWHERE
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape
-from isoloss.teleport._orbit import rounding
+from isoloss.teleport._noise import Noise, rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport.objectives import GradientNorm, Objective
 from isoloss.teleport.solvers._displacement import Displacement
@@ -126,7 +126,8 @@ class DependentAscent(Displacement):
             measure=measure,
         )
         gained = abs(there.after - there.before)
-        constant = measure is not None and gained <= rounding(point) * abs(there.before)
+        noise = Noise.of(point, objective, rounding(point))
+        constant = measure is not None and noise.hides(gained, there.before)
         if constant or there.size == 0.0:
             here = torch.tensor(there.before, dtype=torch.float64)
             reason = CONSTANT if constant else NOWHERE

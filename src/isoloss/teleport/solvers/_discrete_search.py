@@ -84,7 +84,7 @@ class DiscreteSearch:
             value = landscape.value(trial)
             if value.isfinite() and sign * (value - after) > 0.0:
                 reached, after = trial, value
-        moved = bool(sign * (after - before) > landscape.noise * before.abs())
+        moved = not landscape.noise.hides(sign * (after - before), before)
         return Solution(
             reached if moved else best,
             before,

@@ -10,7 +10,7 @@ from isoloss._checks import is_size
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._landscape import Landscape, Vector, dot, norm, plus
-from isoloss.teleport._orbit import rounding
+from isoloss.teleport._noise import Noise, rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport.objectives import Objective
 from isoloss.teleport.solvers._displacement import Displacement
@@ -108,7 +108,7 @@ class LevelSetAscent(Displacement):
             radius=radius,
             rate=self.rate,
             lower=objective.lower,
-            noise=noise,
+            noise=Noise.of(point, objective, noise),
         )
         w = end.state[0]
         return Solution(

@@ -11,7 +11,7 @@ from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._landscape import Landscape, Vector, norm, plus
 from isoloss.teleport._layer_inputs import Seen, layer_inputs
-from isoloss.teleport._orbit import rounding
+from isoloss.teleport._noise import Noise
 from isoloss.teleport._point import Point
 from isoloss.teleport.objectives import Objective
 from isoloss.teleport.solvers._displacement import Displacement
@@ -93,7 +93,7 @@ class NullSpaceProjection(Displacement):
             radius=radius,
             rate=self.rate,
             lower=objective.lower,
-            noise=rounding(point, objective),
+            noise=Noise.of(point, objective),
         )
         return Solution(
             [None] * len(symmetries),

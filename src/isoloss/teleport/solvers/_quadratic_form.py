@@ -8,7 +8,7 @@ from torch import Tensor
 
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._landscape import Landscape, Vector
-from isoloss.teleport._orbit import rounding
+from isoloss.teleport._noise import rounding
 from isoloss.teleport._point import Point
 from isoloss.teleport.objectives import GradientNorm, Objective
 from isoloss.teleport.solvers._displacement import Displacement

@@ -76,7 +76,7 @@ class RandomSearch:
             value = landscape.value(trial)
             if value.isfinite() and sign * (value - after) > 0.0:
                 best, after, size = trial, value, length
-        moved = bool(sign * (after - before) > landscape.noise * before.abs())
+        moved = not landscape.noise.hides(sign * (after - before), before)
         return Solution(
             best if moved else [None] * len(symmetries),
             before,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
-from isoloss.teleport._orbit import differentiated, rounding
+from isoloss.teleport._noise import Noise, rounding
+from isoloss.teleport._orbit import differentiated
 from isoloss.teleport._point import Point
 from isoloss.teleport._scalings import Scalings
 from isoloss.teleport.objectives import Objective
@@ -95,7 +96,7 @@ class TangentAscent:
             radius=radius,
             rate=self.rate,
             lower=objective.lower,
-            noise=rounding(point),
+            noise=Noise.of(point, objective, rounding(point)),
         )
         moved: Mapping[str, Tensor] | None = {n: there(end.state)[n] for n in names} if end.moved else None
         return Solution(
