@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, linear, relu
+from torch.nn.functional import cross_entropy, dropout, linear, relu
 from torch.testing import assert_close
 
 from dependent.nets import batch, closure, convolutional, perceptron
@@ -165,6 +165,7 @@ CODE = {
     "in place": lambda m, x: m.last(relu(m.second(m.first(x).tanh_()), inplace=True)),
     "outside": lambda m, x: 2 * m.last(torch.stack([m.second(m.first(x / 2)), x]).sum(0)).log_softmax(-1),
     "by name": lambda m, x: m.last(input=m.second(input=m.first(input=x)).square()),
+    "drawn": lambda m, x: m.last(dropout(m.second(m.first(x)), 0.5)),
     "a frozen module": lambda m, x: m.last(m.norm(m.second(m.first(x)))),
 }
 
@@ -178,7 +179,7 @@ def test_what_lies_between_layers_may_be_any_code(computed):
     for stage in chain.stages:
         assert_close(stage.columns, x)
         x = stage.link.value(stage.layer.matrix @ x) if stage.link else x
-    assert_close(chain.head.at(chain.stages[-1].rows)[0], loss().detach())
+    assert_close(chain.head.at(chain.stages[-1].rows)[0].item(), chain.loss)
     assert not any("forward" in m.__dict__ for m in model.modules())
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of
+from dependent.nets import closure, convolutional, gradient_norm, perceptron, symmetries_of, written
 from isoloss import Teleport, find
 from isoloss.dependent import Factor, act_, pairs, search, teleport_
 
@@ -108,6 +108,20 @@ def test_the_singular_values_of_the_elements_stay_within_the_radius():
     assert max((g - torch.eye(len(g)).double()).norm().item() for g in there.elements) == pytest.approx(
         there.size
     )
+
+
+@pytest.mark.parametrize("k", [4, 30])
+def test_a_model_of_functions_teleports(k):
+    """Its loss, which no link has seen, stays; its gradient is what was predicted."""
+    model = written(convolutional(nn.Tanh, nn.MaxPool2d))
+    loss = closure(model, k)
+    before = loss().item()
+    report = teleport_(symmetries_of(model), loss)
+    assert report.undone is None and report.size > 0.0
+    assert_close(loss().item(), before, rtol=1.5e-8, atol=0)
+    assert report.gradient_norm_after > 1.01 * report.gradient_norm_before
+    measured = (2 * gradient_norm(model, loss)) ** 0.5
+    assert_close(measured, report.gradient_norm_after, rtol=1e-6, atol=0)
 
 
 def test_a_search_moves_nothing():
