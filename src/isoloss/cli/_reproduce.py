@@ -1,6 +1,7 @@
 """`isoloss reproduce`: the papers' figures and tables, with a progress bar."""
 
 import ast
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,8 @@ def run_experiments(options: Reproduce) -> None:
         check(chosen, changes)
         check_folder(options.data)
         make_folder(options.out, "reproduce")
+    # Joblib replaces a worker whose memory has grown; its runs are not lost, and the bar should stay whole.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs", category=UserWarning)
     try:
         outcomes = _with_progress(chosen, options, changes)
     except KeyboardInterrupt:
