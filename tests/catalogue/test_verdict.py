@@ -134,6 +134,29 @@ def test_what_rounding_hides_is_not_decided():
         is_symmetry(entry.transformation(bad, example), example.problem, "neural network")
 
 
+@pytest.mark.parametrize("kind", ["neural network", "distribution"])
+def test_a_transformation_in_place_is_compared_with_what_was_there_before(kind):
+    _, problem = taken("Linear")
+
+    def doubled(theta):
+        return {n: t.mul_(2.0) for n, t in theta.items()}
+
+    verdict = is_symmetry(doubled, problem, kind, **FEW)
+    assert not verdict.holds and verdict.control > verdict.tolerance
+
+
+@pytest.mark.parametrize("kind", ["neural network", "distribution"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_outputs_that_are_not_finite_are_no_symmetry(kind, value):
+    """The difference of two infinities is no number, and no number is larger than a tolerance."""
+    _, problem = taken("Linear")
+    broken = Problem(
+        lambda theta, x: value * problem.network(theta, x), problem.draw_parameters, problem.draw_data
+    )
+    with pytest.raises(ValueError, match="outputs must be finite"):
+        is_symmetry(lambda theta: {"0.weight": 2.0 * theta["0.weight"]}, broken, kind, **FEW)
+
+
 def test_the_identity_decides_nothing():
     _, problem = taken("Linear")
     for kind in ("neural network", "distribution"):
@@ -219,12 +242,18 @@ def test_refusals_say_what_to_do():
         ({"kind": "neural network", "batch": 0}, "batch must be"),
         ({"kind": "distribution", "samples": 10}, "samples must be"),
         ({"kind": "distribution", "confidence": 1.0}, "confidence must"),
+        ({"kind": "neural network", "tolerance": float("nan")}, "tolerance must be .* got nan"),
+        ({"kind": "neural network", "tolerance": -1.0}, "tolerance must be .* got -1.0"),
+        ({"kind": "distribution", "tolerance": 1e-3}, "not for a distribution; got 0.001"),
     ]
     for options, message in cases:
         with pytest.raises(ValueError, match=message):
             is_symmetry(transformation, problem, **options)
     for moved in ({"w": torch.ones(2)}, {"0.weight": torch.ones(2)}):
         with pytest.raises(ValueError, match="must return parameters of the problem"):
+            is_symmetry(lambda theta, moved=moved: moved, problem, "neural network")
+    for moved in (None, torch.ones(2), {"0.weight": [1.0]}):
+        with pytest.raises(TypeError, match="must return a dict of tensors by name"):
             is_symmetry(lambda theta, moved=moved: moved, problem, "neural network")
     whole = Problem(problem.network, problem.draw_parameters, problem.draw_data, lambda y, x: y.sum())
     with pytest.raises(ValueError, match="a value per sample"):

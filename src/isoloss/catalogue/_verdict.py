@@ -1,9 +1,9 @@
 """Is a transformation of parameters a symmetry of a kind? Tried on redrawn parameters and data."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from typing import Any, Literal
 
 import torch
@@ -106,13 +106,14 @@ def is_symmetry(
         The verdict, with the measured error and its tolerance.
 
     Raises:
+        TypeError: If the transformation returns no dict of tensors.
         ValueError: If an argument is none of the above, the transformation returns parameters that the problem lacks or
-            of another shape, or outputs are so sensitive to rounding that nothing can be told.
+            of another shape, or outputs are not finite or so sensitive to rounding that nothing can be told.
 
     References:
         Dissertation, Definitions 1.2.1, 1.3.1, 1.3.4, 1.3.6.
     """
-    kind, of = _checked(kind, of, draws, batch, samples, confidence)
+    kind, of = _checked(kind, of, draws, batch, samples, confidence, tolerance)
     random = torch.Generator().manual_seed(0) if generator is None else generator
     function = problem.loss if of == "loss" else problem.network
     trial = _Trial(transformation, problem, function, kind, batch, random)
@@ -139,7 +140,7 @@ class _Trial:
             new = self.kind is not Kind.DATA_DEPENDENT and self._takes_data
             x = self.problem.draw_data(self.batch, self.random) if new else given
             moved = self._moved(theta, given)
-            before, after = self.function(theta, x), self.function(moved, x)
+            before, after = self._before(theta, x), self.function(moved, x)
             size = _size(before)
             error = max(error, _far(after, before) / size)
             control = max(control, _far(self.function(self._random_move(theta, moved), x), before) / size)
@@ -163,7 +164,7 @@ class _Trial:
             theta = self.problem.draw_parameters(self.random)
             moved = self._moved(theta, self.problem.draw_data(self.batch, self.random))
             x = self.problem.draw_data(samples, self.random)
-            before = self.function(theta, x)
+            before = self._before(theta, x)
             if before.dim() == 0 or len(before) != samples:
                 raise ValueError(
                     f"is_symmetry: an expectation needs a value per sample; got outputs {tuple(before.shape)} for "
@@ -199,15 +200,31 @@ class _Trial:
         ]
         return len(required) > 1
 
+    def _before(self, theta: Tensors, x: Any) -> Tensor:
+        before = self.function(theta, x)
+        if not bool(before.isfinite().all()):
+            raise ValueError(
+                "is_symmetry: outputs must be finite where parameters and data are drawn; got inf or nan; draw "
+                "smaller ones, or where the function is defined."
+            )
+        return before
+
     def _moved(self, theta: Tensors, data: Any) -> Tensors:
-        moved = self.transformation(theta, data) if self._takes_data else self.transformation(theta)  # type: ignore[call-arg]
+        # Copies: a transformation in place would be compared with itself.
+        own = {name: t.clone() for name, t in theta.items()}
+        moved = self.transformation(own, data) if self._takes_data else self.transformation(own)  # type: ignore[call-arg]
+        if not isinstance(moved, Mapping) or not all(isinstance(t, Tensor) for t in moved.values()):
+            raise TypeError(
+                f"is_symmetry: a transformation must return a dict of tensors by name; got {type(moved).__name__}; "
+                "return the parameters that it moves."
+            )
         for name, t in moved.items():
             if name not in theta or t.shape != theta[name].shape:
                 raise ValueError(
                     f"is_symmetry: a transformation must return parameters of the problem; got {name} of shape "
                     f"{tuple(t.shape)}; the problem has { {n: tuple(p.shape) for n, p in theta.items()} }."
                 )
-        return theta | moved
+        return theta | dict(moved)
 
     def _shaken(self, theta: Tensors) -> Tensors:
         return tree_map(lambda t: t * (1 + EPS * self._normal(t)), theta)
@@ -235,7 +252,13 @@ def _size(y: Tensor) -> float:
 
 
 def _checked(
-    kind: Kind | str, of: Of | None, draws: int, batch: int, samples: int, confidence: float
+    kind: Kind | str,
+    of: Of | None,
+    draws: int,
+    batch: int,
+    samples: int,
+    confidence: float,
+    tolerance: float | None,
 ) -> tuple[Kind, Of]:
     try:
         kind = Kind(kind)
@@ -252,4 +275,9 @@ def _checked(
             raise ValueError(f"is_symmetry: {name} must be an integer, at least {least}; got {value!r}.")
     if not 0 < confidence < 1:
         raise ValueError(f"is_symmetry: confidence must lie between 0 and 1; got {confidence!r}.")
+    if tolerance is not None and (kind is Kind.DISTRIBUTION or not 0 <= tolerance < inf):
+        raise ValueError(
+            f"is_symmetry: tolerance must be a number from 0 on, and not for a distribution; got {tolerance!r} for "
+            f"{kind.value!r}; expectations are told apart by samples and confidence."
+        )
     return kind, own.get(kind, of or "network")
