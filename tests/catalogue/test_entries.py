@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from isoloss import find
-from isoloss.catalogue import CATALOGUE, Catalogue, Kind, is_symmetry
+from isoloss.catalogue import CATALOGUE, Catalogue, Kind, Problem, is_symmetry
 from isoloss.dependent import rotation
 from isoloss.groups import Translation
 
@@ -228,6 +228,36 @@ def test_equivariant_activations_have_the_representation_that_is_printed():
     rho = lambda g: g * g.roll(-1)  # noqa: E731
     assert_close(sigma(g * z), rho(g) * sigma(z), rtol=1e-13, atol=1e-13)
     assert_close(rho(g * h), rho(g) * rho(h), rtol=1e-13, atol=1e-13)
+
+
+def test_softmax_over_samples_has_no_translations():
+    """Ex. 1.2.8 prints "applies on the rows of W X", which are samples; the symmetry needs the columns, the classes."""
+    _, example, g = drawn("Softmax")
+    theta, x = example.problem.draw_parameters(seeded()), example.problem.draw_data(4, seeded())
+    here, there = (x @ t["0.weight"].mT for t in (theta, theta | example.act(g, theta)))
+    assert_close(there.softmax(1), here.softmax(1), rtol=1e-13, atol=1e-13)
+    assert (there.softmax(0) - here.softmax(0)).abs().max() > 1e-2
+
+
+def test_degrees_may_differ_from_unit_to_unit():
+    """Ex. 1.2.4 speaks of a vector of degrees; each unit has the charge of its own, and no other."""
+    degrees = torch.tensor([1.0, 2.0, 0.5, 3.0]).double()
+    _, example, g = drawn("Homogeneous")
+
+    def network(theta, x):
+        z = x @ theta["0.weight"].mT + theta["0.bias"]
+        return z.relu() ** degrees @ theta["2.weight"].mT + theta["2.bias"]
+
+    def scaled(powers):
+        return lambda theta: {
+            "0.weight": g[:, None] * theta["0.weight"],
+            "0.bias": g * theta["0.bias"],
+            "2.weight": theta["2.weight"] * g**-powers,
+        }
+
+    problem = Problem(network, example.problem.draw_parameters, example.problem.draw_data)
+    assert is_symmetry(scaled(degrees), problem, "neural network").holds
+    assert not is_symmetry(scaled(degrees.flip(0)), problem, "neural network").holds
 
 
 def test_the_matrix_printed_in_example_1_3_5_is_the_one_that_is_used():

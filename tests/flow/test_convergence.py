@@ -21,15 +21,15 @@ def run(scale: float, t: float = 1.0):
 @pytest.mark.parametrize("scale", [0.7, 2.0])
 def test_singular_values_move_at_the_rate_of_the_proposition(scale):
     problem, found = run(scale)
-    charge = problem.charges(found[0])
+    conserved = problem.conserved(found[0])
     values = torch.stack([problem.singular_values(found[i])[0] for i in range(len(found))])
     target = problem.singular_values(found[0])[1]
     for i in (0, 3, 10):
-        assert_close(problem.charges(found[i]), charge, rtol=1e-8, atol=0.0)
+        assert_close(problem.conserved(found[i]), conserved, rtol=1e-8, atol=0.0)
         velocity = {n: v[i] for n, v in found.velocities.items()}
         _, moving = torch.func.jvp(lambda p: problem.singular_values(p)[0], (found[i],), (velocity,))
-        assert_close(moving, flow.convergence_rate(values[i], target, charge), rtol=1e-6, atol=1e-8)
-    bound = flow.convergence_bound(values[0], target, charge, found.t[:, None])
+        assert_close(moving, flow.convergence_rate(values[i], target, conserved), rtol=1e-6, atol=1e-8)
+    bound = flow.convergence_bound(values[0], target, conserved, found.t[:, None])
     assert ((values - target).abs() <= bound * (1 + 1e-9) + 1e-9).all()
     assert (values[0] > target).any() and (values[0] < target).any()  # from both sides
     assert (values[-1] - values[0]).abs().max() > 0.1
@@ -43,7 +43,7 @@ def test_the_flow_stays_spectral():
     assert off.abs().max() < 1e-8 * inner.abs().max()
 
 
-def test_small_charges_converge_faster():
+def test_small_conserved_quantities_converge_faster():
     """The same product, by (c u) g(c v): its distance to the target after the same time."""
     gaps = []
     for scale in (0.5, 1.0, 2.0):
@@ -56,9 +56,9 @@ def test_small_charges_converge_faster():
 
 def test_the_inequality_of_the_proof_turns_round_above_the_target():
     """(2.46) bounds the velocity from below; above the target it is a bound from above. The bound (2.45) holds."""
-    value, target, charge = torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0)
-    velocity = flow.convergence_rate(value, target, charge)
-    assert velocity == -100.0 and velocity < (target - value) / charge
+    value, target, conserved = torch.tensor(3.0), torch.tensor(1.0), torch.tensor(2.0)
+    velocity = flow.convergence_rate(value, target, conserved)
+    assert velocity == -100.0 and velocity < (target - value) / conserved
 
 
 def test_bad_diagonals_are_refused_in_one_sentence():

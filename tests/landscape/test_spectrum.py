@@ -101,7 +101,9 @@ def test_messages(quadratic, monkeypatch):
         spectrum(model, loss, count=23)
     with pytest.raises(ValueError, match=r"count must be a whole number of at least 1; got 0"):
         spectrum(model, loss, count=0)
-    with pytest.raises(ValueError, match=r"landscape.density: count must be a whole number"):
+    with pytest.raises(
+        ValueError, match=r"landscape.density: vectors must be a whole number of at least 1; got 0"
+    ):
         density(model, loss, vectors=0)
     with pytest.raises(ValueError, match=r"up to 5 parameters; got 23"):
         spectrum(model, loss, limit=5)

@@ -3,14 +3,14 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from isoloss._checks import is_whole
+from isoloss._checks import is_length, is_whole
 from isoloss.catalogue._kind import Kind
 from isoloss.catalogue._problem import Function, Problem, Tensors
 
@@ -213,9 +213,10 @@ class _Trial:
         # Copies: a transformation in place would be compared with itself.
         own = {name: t.clone() for name, t in theta.items()}
         moved = self.transformation(own, data) if self._takes_data else self.transformation(own)  # type: ignore[call-arg]
-        if not isinstance(moved, Mapping) or not all(isinstance(t, Tensor) for t in moved.values()):
+        known = isinstance(moved, Mapping)
+        if wrong := [t for t in moved.values() if not isinstance(t, Tensor)] if known else [moved]:
             raise TypeError(
-                f"is_symmetry: a transformation must return a dict of tensors by name; got {type(moved).__name__}; "
+                f"is_symmetry: a transformation must return a dict of tensors by name; got {type(wrong[0]).__name__}; "
                 "return the parameters that it moves."
             )
         for name, t in moved.items():
@@ -275,7 +276,7 @@ def _checked(
             raise ValueError(f"is_symmetry: {name} must be an integer, at least {least}; got {value!r}.")
     if not 0 < confidence < 1:
         raise ValueError(f"is_symmetry: confidence must lie between 0 and 1; got {confidence!r}.")
-    if tolerance is not None and (kind is Kind.DISTRIBUTION or not 0 <= tolerance < inf):
+    if tolerance is not None and (kind is Kind.DISTRIBUTION or not (is_length(tolerance) and tolerance >= 0)):
         raise ValueError(
             f"is_symmetry: tolerance must be a number from 0 on, and not for a distribution; got {tolerance!r} for "
             f"{kind.value!r}; expectations are told apart by samples and confidence."

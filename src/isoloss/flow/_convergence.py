@@ -60,12 +60,12 @@ class RadialFactorization:
         return (phi.mT @ self.product(params) @ psi.mT).diagonal()[:h], sigma[:h]
 
     @staticmethod
-    def charges(params: Mapping[str, Tensor]) -> Tensor:
+    def conserved(params: Mapping[str, Tensor]) -> Tensor:
         r"""The conserved quantities :math:`\lambda_i = \lVert U_i \rVert^2 + \lVert V_i \rVert^2`, shape (h,)."""
         return params["U"].square().sum(0) + params["V"].square().sum(0)
 
 
-def convergence_rate(value: Tensor, target: Tensor, charge: Tensor) -> Tensor:
+def convergence_rate(value: Tensor, target: Tensor, conserved: Tensor) -> Tensor:
     r"""The velocity of a singular value of a `RadialFactorization` under gradient flow.
 
     .. math:: \dot\sigma_i = \frac{1}{\lambda_i} (\sigma_i^Y - \sigma_i) (\sigma_i^2 + 1)^2
@@ -73,15 +73,15 @@ def convergence_rate(value: Tensor, target: Tensor, charge: Tensor) -> Tensor:
     Args:
         value: The singular values :math:`\sigma_i` of the product.
         target: Those of the target.
-        charge: The conserved quantities :math:`\lambda_i`.
+        conserved: The conserved quantities :math:`\lambda_i`.
 
     References:
         Dissertation, Proposition 2.7.2.
     """
-    return (target - value) * (value.square() + 1).square() / charge
+    return (target - value) * (value.square() + 1).square() / conserved
 
 
-def convergence_bound(value: Tensor, target: Tensor, charge: Tensor, t: Tensor | float) -> Tensor:
+def convergence_bound(value: Tensor, target: Tensor, conserved: Tensor, t: Tensor | float) -> Tensor:
     r"""A bound on the distance of a singular value to its target after time t.
 
     .. math:: \lvert \sigma_i(t) - \sigma_i^Y \rvert \le \lvert \sigma_i(0) - \sigma_i^Y \rvert\, e^{-t / \lambda_i}
@@ -91,11 +91,11 @@ def convergence_bound(value: Tensor, target: Tensor, charge: Tensor, t: Tensor |
     Args:
         value: The singular values at time 0.
         target: Those of the target.
-        charge: The conserved quantities.
+        conserved: The conserved quantities.
         t: The time; broadcasts.
 
     References:
         Dissertation, Proposition 2.7.3. The inequality (2.46) in its proof holds for :math:`\sigma_i < \sigma_i^Y` only
         and turns round above; the bound itself holds on both sides.
     """
-    return (value - target).abs() * torch.exp(-t / charge)
+    return (value - target).abs() * torch.exp(-t / conserved)

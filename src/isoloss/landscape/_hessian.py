@@ -144,9 +144,9 @@ def _check_numbers(loss: Tensor, gradient: Tensor) -> None:
         )
 
 
-def check_count(count: object, where: str) -> None:
+def check_count(name: str, value: object, where: str) -> None:
     """Refuse what is no positive whole number."""
-    if not is_whole(count, least=1):
+    if not is_whole(value, least=1):
         raise ValueError(
-            f"{where}: count must be a whole number of at least 1; got {count!r}; it is how many numbers are wanted."
+            f"{where}: {name} must be a whole number of at least 1; got {value!r}; leave it out for the default."
         )

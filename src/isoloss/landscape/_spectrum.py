@@ -92,7 +92,7 @@ def spectrum(
     if count is None:
         eigenvalues = torch.linalg.eigvalsh(hessian.dense(limit))
     else:
-        check_count(count, "landscape.spectrum")
+        check_count("count", count, "landscape.spectrum")
         if count >= hessian.size:
             raise ValueError(
                 f"landscape.spectrum: count must be below the number of parameters; got {count} of {hessian.size}; "
@@ -147,8 +147,8 @@ def density(
     References:
         Papyan (2020), arXiv:2008.11865, Algorithm 2.
     """
-    for number in (vectors, repeats, points):
-        check_count(number, "landscape.density")
+    for name, value in (("vectors", vectors), ("repeats", repeats), ("points", points)):
+        check_count(name, value, "landscape.density")
     hessian = Hessian(model, loss, at=at)
     operator, lanczos = _operator(hessian)
     with torch.random.fork_rng():
@@ -199,7 +199,7 @@ def _operator(hessian: Hessian, shift: float = 0.0) -> tuple[Any, Callable[..., 
         from curvlinops._torch_base import PyTorchLinearOperator
     except ImportError as error:
         raise ImportError(
-            f"landscape.spectrum: Lanczos iterations need curvlinops; got {error}; "
+            f"landscape: Lanczos iterations need curvlinops; got {error}; "
             "install it with pip install 'isoloss[landscape]'."
         ) from error
 

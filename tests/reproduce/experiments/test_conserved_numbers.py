@@ -69,6 +69,6 @@ def test_radial_starts_of_all_charges_compute_the_same():
     products = []
     for charge in (0.01, 10.0):
         problem, here = radial.start(settings, charge, 0)
-        assert float(problem.charges(here).sum()) == pytest.approx(charge)
+        assert float(problem.conserved(here).sum()) == pytest.approx(charge)
         products.append(problem.product(here))
     assert_close(*products, rtol=1e3 * EPS, atol=1e3 * EPS)

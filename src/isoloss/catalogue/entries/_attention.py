@@ -97,7 +97,6 @@ def heads() -> Example:
 
 
 _MANY = r"\mathrm{Concat}(\mathrm{head}_1, \dots, \mathrm{head}_h)\, W^O"
-_BIASES = "Biases of queries, keys and values move along; that of the keys is free."
 ATTENTION = Entry(
     name="Attention",
     source="Ex. 1.2.11",
@@ -107,7 +106,8 @@ ATTENTION = Entry(
     group=r"GL_{d_k}(\mathbb{R})",
     action=r"(W^Q g^{-1},\ W^K g^T,\ W^V)",
     dimension="d_k^2",
-    limits=f"{_BIASES} Nothing between projection and product: rotary embeddings leave phases, norms rotations.",
+    limits="Biases of queries, keys and values move along; that of the keys is free. Nothing between projection and "
+    "product: rotary embeddings leave phases, norms rotations.",
     example=one_head,
 )
 MULTI_HEAD_KEYS = Entry(

@@ -37,6 +37,7 @@ HOMOGENEOUS = Entry(
     action=r"(W_2 g^{-\alpha},\ g W_1,\ b_2,\ g b_1)",
     dimension="h",
     limits=r"Positive factors only, unless the activation is odd or even as well (monomials). ReLU and LeakyReLU have "
-    r"$\alpha = 1$; the example is $\max(z, 0)^2$. Biases move with the rows of $W_1$.",
+    r"$\alpha = 1$; the example is $\max(z, 0)^2$. Degrees may differ from unit to unit, and then $g^\alpha$ "
+    r"has the entries $g_i^{\alpha_i}$. Biases move with the rows of $W_1$.",
     example=example,
 )

@@ -66,21 +66,21 @@ def along_flow(settings: Radial, charge: float, seed: int) -> dict[str, Any]:
     t = torch.linspace(0, settings.rate * settings.steps, settings.points, dtype=torch.float64)
     # Where Q is small the singular values have long arrived, and the flow is stiff.
     path = flow.gradient_flow(problem.loss, here, t, method="LSODA", rtol=RELATIVE, atol=RELATIVE / 100)
-    charges = problem.charges(path[0])
+    conserved = problem.conserved(path[0])
     first, target = problem.singular_values(path[0])
     # At the end of the flow the velocities themselves are rounding.
-    fastest = float(flow.convergence_rate(first, target, charges).abs().max())
+    fastest = float(flow.convergence_rate(first, target, conserved).abs().max())
     error = excess = drift = 0.0
     turned, above = 0, 0
     for k in range(len(path)):
         velocity = {name: v[k] for name, v in path.velocities.items()}
         value, speed, *_ = jvp(lambda p: problem.singular_values(p)[0], (path[k],), (velocity,))
-        predicted = flow.convergence_rate(value, target, charges)
+        predicted = flow.convergence_rate(value, target, conserved)
         error = max(error, float((speed - predicted).abs().max()) / fastest)
-        bound = flow.convergence_bound(first, target, charges, float(t[k]))
+        bound = flow.convergence_bound(first, target, conserved, float(t[k]))
         excess = max(excess, float(((value - target).abs() - bound).max() / (first - target).abs().max()))
-        drift = max(drift, float((problem.charges(path[k]) / charges - 1).abs().max()))
-        fails = predicted < (target - value) / charges - RELATIVE * fastest  # Eq. (2.46)
+        drift = max(drift, float((problem.conserved(path[k]) / conserved - 1).abs().max()))
+        fails = predicted < (target - value) / conserved - RELATIVE * fastest  # Eq. (2.46)
         turned += int(fails.sum())
         above += int((fails & (value > target)).sum())
     return {
