@@ -117,6 +117,11 @@ def test_a_flow_that_slides_along_a_kink_ends_at_the_limit():
         ({"rates": {"w": -1.0}}, "positive number; got -1.0 for w"),
         ({"params": {}}, "params must hold numbers"),
         ({"params": {"w": torch.tensor([float("nan")])}}, "got inf, nan or no values in w"),
+        ({"loss": lambda: 1.0}, r"loss must be a function of the model, .* got \(\)"),
+        (
+            {"params": {"w": torch.ones(2, dtype=torch.cfloat)}},
+            "params must be real; got torch.complex64 for w",
+        ),
         ({"loss": lambda w: w["w"]}, r"one number; got shape \(2,\)"),
         ({"loss": lambda w: 1.0}, "one number; got float"),
         ({"loss": lambda w: torch.ones(())}, "without a graph"),
@@ -127,6 +132,11 @@ def test_bad_input_is_refused_in_one_sentence(change, message):
     arguments = {"loss": ellipse, "params": START, "t": 1.0} | change
     with pytest.raises(ValueError, match=message):
         flow.gradient_flow(**arguments)
+
+
+def test_a_list_of_parameters_is_no_set_of_named_tensors():
+    with pytest.raises(TypeError, match=r"named tensors; got list; pass the model"):
+        flow.gradient_flow(ellipse, [torch.ones(2)], 1.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("package", "options"), [("scipy.integrate", {}), ("tqdm", {"progress": True})])

@@ -109,3 +109,15 @@ def test_the_velocity_is_not_orthogonal_to_what_is_no_orbit():
     assert cosine.min() > 1e-3
     with pytest.raises(ValueError, match="some symmetry must be continuous"):
         flow.residual(Symmetries([]), trajectory)
+
+
+def test_a_symmetry_that_moves_a_frozen_parameter_has_no_law():
+    model = mlp(4, 5, 5, 2).double()
+    model[0].bias.requires_grad_(False)
+    x = torch.randn(3, 4).double()
+    trajectory = flow.gradient_flow(lambda m: m(x).square().sum(), model, [0.0, 0.1])
+    symmetries = hidden(model, PositiveScaling, "scaling")
+    with pytest.raises(ValueError, match=r"got none named 0.bias; .*within\(trajectory.tensors\)"):
+        flow.residual(symmetries, trajectory)
+    (cosine,) = flow.residual(symmetries.within(trajectory.tensors), trajectory).values()
+    assert cosine.max() < 1e-13

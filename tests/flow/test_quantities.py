@@ -316,3 +316,11 @@ def test_names_tell_quantities_apart_and_print_as_a_table():
     assert repr(quantities) == "ConservedQuantities(1 quantities, 5 numbers)"
     with pytest.raises(ValueError, match="none named 0.weight"):
         quantities.evaluate({"a": torch.ones(1)})
+
+
+def test_a_model_of_other_shapes_is_refused():
+    """A wider layer has the entries that the blocks name, so that nothing would break."""
+    model = mlp(4, 5, 3)
+    quantities = flow.conserved_quantities(mlp_symmetries(model))
+    with pytest.raises(ValueError, match=r"0.weight must have the shape \(5, 4\); got \(7, 4\)"):
+        quantities.evaluate(mlp(4, 7, 3))

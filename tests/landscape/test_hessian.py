@@ -105,3 +105,32 @@ def test_messages():
         ValueError, match=r"must be float32 or float64; got torch.bfloat16; take a float64 copy"
     ):
         Hessian(half, lambda: half.weight.square().sum())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"at": {"foo": torch.ones(2)}},
+            r"got foo of shape \(2,\), where the model has nothing of that name",
+        ),
+        (
+            {"at": {"weight": torch.ones(2)}},
+            r"got weight of shape \(2,\), where the model has \(1, 3\) there",
+        ),
+        ({"loss": lambda model: model(torch.ones(2, 3)).sum()}, r"function without arguments; got \(model\)"),
+        ({"loss": None}, "function without arguments; got NoneType"),
+    ],
+)
+def test_what_is_no_point_or_no_closure_is_refused(change, message):
+    model = nn.Linear(3, 1)
+    arguments = {"loss": lambda: model(torch.ones(2, 3)).square().sum()} | change
+    with pytest.raises(ValueError, match=message):
+        Hessian(model, **arguments)
+
+
+def test_a_loss_of_another_copy_is_not_flat():
+    """It would have a Hessian of zeros."""
+    model, copy = nn.Linear(3, 1), nn.Linear(3, 1)
+    with pytest.raises(ValueError, match="uses none of them; call the model that is given"):
+        Hessian(model, lambda: copy(torch.ones(2, 3)).square().sum())

@@ -6,6 +6,7 @@ from torch import nn
 
 import isoloss
 from finding.spans import rank, tangents
+from isoloss import landscape
 from isoloss.groups import GeneralLinear, Orthogonal, PositiveScaling
 from isoloss.landscape import _orbit_dimension, _rank, generic_orbit_dimension, orbit_dimension
 from isoloss.symmetry import Symmetries, named_tensors
@@ -202,3 +203,22 @@ def test_messages(monkeypatch):
     wide = linear_layers(2, 6, 6, 2)
     with pytest.raises(ValueError, match=r"may have 3 entries .* take a narrower model"):
         orbit_dimension(wide, linear_symmetries(wide))
+
+
+def test_symmetries_of_a_model_of_other_shapes_are_refused():
+    """A wider layer has the entries that the blocks name, so that nothing would break."""
+    symmetries = isoloss.find(mlp(4, 5, 3), torch.randn(2, 4))
+    wider, x = mlp(4, 7, 3).double(), torch.randn(3, 4).double()
+
+    def loss():
+        return wider(x).square().sum()
+
+    for ask in (
+        lambda: landscape.orbit_dimension(wider, symmetries),
+        lambda: landscape.flat_directions(wider, loss, symmetries, critical=False),
+        lambda: landscape.least_trace(wider, loss, symmetries),
+    ):
+        with pytest.raises(
+            ValueError, match=r"landscape\.\w+: .*got \(7, 4\) for 0.weight of shape \(5, 4\)"
+        ):
+            ask()

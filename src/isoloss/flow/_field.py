@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from isoloss._checks import signature, takes
+
 Parameters = Mapping[str, Tensor] | nn.Module
 LossOf = Callable[[Any], Tensor]
 Rates = Mapping[str, float]
@@ -30,13 +32,24 @@ class Field:
 
     def __init__(self, loss: LossOf, params: Parameters, rates: Rates | None, where: str):
         self._where = where
+        if not (callable(loss) and takes(loss, 1)):
+            got = str(signature(loss)) if callable(loss) else type(loss).__name__
+            raise ValueError(
+                f"{where}: loss must be a function of the model, or of the named tensors, that the flow moves; got "
+                f"{got}; give lambda model: criterion(model(x), y)."
+            )
+        if not isinstance(params, nn.Module | Mapping):
+            raise TypeError(
+                f"{where}: params must be a module or named tensors; got {type(params).__name__}; pass the model, or "
+                "dict(model.named_parameters())."
+            )
         if isinstance(params, nn.Module):
             twin = deepcopy(params).double()
             start = {n: p.detach() for n, p in twin.named_parameters() if p.requires_grad}
             closed = _Closed(loss, twin)
             self._loss = lambda x: functional_call(closed, {f"model.{n}": t for n, t in x.items()}, ())
         else:
-            start = {n: t.detach().double() for n, t in params.items()}
+            start = {n: t.detach() for n, t in params.items()}
             self._loss = loss
         if not start or not sum(t.numel() for t in start.values()):
             raise ValueError(
@@ -44,11 +57,16 @@ class Field:
                 "parameters that require gradients."
             )
         for name, t in start.items():
+            if t.is_complex():
+                raise ValueError(
+                    f"{where}: params must be real; got {t.dtype} for {name}; give real and imaginary part apart."
+                )
             if t.is_meta or not t.isfinite().all():
                 raise ValueError(
                     f"{where}: the flow must start at finite parameters; got inf, nan or no values in {name}; "
                     "initialize it first."
                 )
+        start = {n: t.double() for n, t in start.items()}
         self.shapes = {n: t.shape for n, t in start.items()}
         self.rates = checked_rates(rates, self.shapes, where)
         self.start = torch.cat([t.reshape(-1) for t in start.values()])

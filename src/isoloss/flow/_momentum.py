@@ -56,15 +56,15 @@ def residual(symmetries: Symmetries, trajectory: Trajectory) -> dict[str, Tensor
     This holds for every generator of every symmetry, antisymmetric ones and actions that are not linear included.
 
     Args:
-        symmetries: Those with continuous groups are used; all their parameters must be in the trajectory, except
-            that names which are absent there do not move.
+        symmetries: Those with continuous groups are used. All that they move must be in the trajectory: one that
+            also moves a frozen parameter imposes no law on the others.
         trajectory: From `gradient_flow` or `gradient_descent`.
 
     Returns:
         By name, shape (times,); a cosine.
 
     Raises:
-        ValueError: If there is no continuous symmetry.
+        ValueError: If there is no continuous symmetry, or one moves what the trajectory lacks.
 
     References:
         Dissertation, Eq. (2.11).
@@ -73,6 +73,12 @@ def residual(symmetries: Symmetries, trajectory: Trajectory) -> dict[str, Tensor
     if not continuous:
         raise ValueError(
             "residual: some symmetry must be continuous; got none; discrete groups have no generators."
+        )
+    needed = [n for s in continuous for n in (*s.parameters, *s.reads)]
+    if missing := [n for n in needed if n not in trajectory.tensors]:
+        raise ValueError(
+            f"residual: all that the symmetries move must be in the trajectory; got none named {missing[0]}; leave "
+            "those out that move it, with symmetries.within(trajectory.tensors), or take that of their own model."
         )
     names = distinct_names(continuous)
     return {name: _residual(s, trajectory) for name, s in zip(names, continuous, strict=True)}

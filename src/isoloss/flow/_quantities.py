@@ -21,11 +21,18 @@ class ConservedQuantities(Mapping[str, Quantity]):
     Args:
         quantities: The quantities, with distinct names.
         notes: Which symmetries have none, and why.
+        shapes: Of the parameters, by name, where they are known; others are refused then.
     """
 
-    def __init__(self, quantities: Iterable[Quantity], notes: Iterable[str] = ()):
+    def __init__(
+        self,
+        quantities: Iterable[Quantity],
+        notes: Iterable[str] = (),
+        shapes: Mapping[str, torch.Size] | None = None,
+    ):
         self._items = {q.name: q for q in quantities}
         self._sums: tuple[tuple, Sums] | None = None
+        self._shapes = dict(shapes or {})
         self.notes = tuple(notes)
 
     def __getitem__(self, name: str) -> Quantity:
@@ -54,7 +61,7 @@ class ConservedQuantities(Mapping[str, Quantity]):
             tensors: Parameters by name, or the module that has them.
 
         Raises:
-            ValueError: If a parameter is missing.
+            ValueError: If a parameter is missing, or has another shape than in the model of the symmetries.
         """
         sums, here = self._ready(tensors)
         return dict(zip(self._items, sums.values(here), strict=True))
@@ -79,6 +86,12 @@ class ConservedQuantities(Mapping[str, Quantity]):
         here = {n: here[n].detach() for n in self.parameters}
         key = tuple((n, t.shape, t.dtype, t.device) for n, t in here.items())
         if self._sums is None or self._sums[0] != key:
+            for name, known in self._shapes.items():
+                if name in here and here[name].shape != known:
+                    raise ValueError(
+                        f"ConservedQuantities: {name} must have the shape {tuple(known)}; got "
+                        f"{tuple(here[name].shape)}; these quantities belong to another model."
+                    )
             self._sums = key, Sums(list(self._items.values()), here)
         return self._sums[1], here
 
@@ -154,7 +167,9 @@ def conserved_quantities(symmetries: Symmetries, *, rates: Rates | None = None) 
     weights = {n: 1 / r for n, r in checked_rates(rates, _known(symmetries, names), "rates").items()}
     weights = {n: w for n, w in weights.items() if w != 1.0}
     return ConservedQuantities(
-        [Quantity(name, s, weights) for name, s in zip(distinct_names(kept), kept, strict=True)], notes
+        [Quantity(name, s, weights) for name, s in zip(distinct_names(kept), kept, strict=True)],
+        notes,
+        _shapes(symmetries),
     )
 
 
@@ -209,6 +224,11 @@ def running_statistics(model: nn.Module) -> set[str]:
 def _known(symmetries: Symmetries, names: Mapping[str, None]) -> Mapping:
     model = _model(symmetries)
     return names if model is None else dict(model.named_parameters())
+
+
+def _shapes(symmetries: Symmetries) -> dict[str, torch.Size]:
+    model = _model(symmetries)
+    return {} if model is None else {n: p.shape for n, p in model.named_parameters()}
 
 
 def _sorts(symmetries: Symmetries) -> str:

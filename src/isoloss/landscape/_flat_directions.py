@@ -12,7 +12,7 @@ from isoloss.finding._complement import cut
 from isoloss.finding._tangents import tangents
 from isoloss.landscape._hessian import DENSE, Hessian
 from isoloss.landscape._spectrum import zero_tolerance
-from isoloss.symmetry import Symmetry, named_tensors
+from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
 # A direction of the orbit is flat if its angle to the null space is below this (radians): all but 1e-4 of its
 # squared length lies there.
@@ -90,11 +90,14 @@ def flat_directions(
         The comparison. Directions that also need a buffer or a frozen parameter to move do not count.
 
     Raises:
-        ValueError: If there is no continuous symmetry, or the point is not critical and has to be.
+        ValueError: If there is no continuous symmetry, or they were found in a model of other
+            shapes, or the point is not critical and has to be.
 
     References:
         Dissertation, Props. 2.3.3, 2.3.9 and A.2.8, section 2.8.2. The equations above are ours.
     """
+    if isinstance(symmetries, Symmetries):
+        symmetries.check_fits(named_tensors(model), "landscape.flat_directions")
     chosen = [s for s in symmetries if s.dim and s.exact]
     if not chosen:
         raise ValueError(

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from isoloss._checks import is_whole
+from isoloss._checks import is_whole, signature, takes
 from isoloss.finding._jacobian import AT_ONCE, Pullback
+from isoloss.symmetry import named_tensors
 from isoloss.teleport import Loss
 
 # Parameters up to which the whole matrix is made: 800 MB in float64.
@@ -32,8 +33,9 @@ class Hessian:
         names: The parameters to differentiate by; by default all that require gradients.
 
     Raises:
-        ValueError: If the model has no such parameters, the loss is no differentiable single number, or something is
-            not finite or in half precision.
+        ValueError: If the model has no such parameters, or none of the name or shape in `at`; if the loss is no
+            differentiable single number, or no function of these parameters; or if something is not finite or in half
+            precision.
 
     Example:
         >>> import torch
@@ -54,7 +56,9 @@ class Hessian:
         own = dict(model.named_parameters())
         chosen = [n for n, p in own.items() if p.requires_grad] if names is None else list(names)
         _check(own, chosen)
+        _check_closure(loss)
         given = {} if at is None else dict(at)
+        _check_at(named_tensors(model), given)
         self.tensors = {n: given.get(n, own[n]).detach().clone().requires_grad_() for n in chosen}
         rest = {n: t.detach() for n, t in given.items() if n not in chosen}
         with torch.enable_grad():
@@ -62,6 +66,11 @@ class Hessian:
             found = torch.autograd.grad(
                 self.loss, list(self.tensors.values()), create_graph=True, allow_unused=True
             )
+            if all(g is None for g in found):
+                raise ValueError(
+                    "landscape.Hessian: loss must depend on the parameters; got a closure that uses none of them; "
+                    "call the model that is given, not a copy of it."
+                )
             parts = [
                 torch.zeros_like(t) if g is None else g
                 for g, t in zip(found, self.tensors.values(), strict=True)
@@ -129,6 +138,25 @@ def _check(own: Mapping[str, Any], chosen: list[str]) -> None:
             f"landscape.Hessian: names must be parameters of the model; got {unknown[0]!r}; "
             f"they are {', '.join(list(own)[:6])}{', ...' if len(own) > 6 else ''}."
         )
+
+
+def _check_closure(loss: Any) -> None:
+    if not (callable(loss) and takes(loss, 0)):
+        got = str(signature(loss)) if callable(loss) else type(loss).__name__
+        raise ValueError(
+            f"landscape.Hessian: loss must be a function without arguments; got {got}; "
+            "give lambda: criterion(model(x), y)."
+        )
+
+
+def _check_at(own: Mapping[str, Tensor], at: Mapping[str, Tensor]) -> None:
+    for name, t in at.items():
+        if name not in own or t.shape != own[name].shape:
+            known = f"{tuple(own[name].shape)} there" if name in own else "nothing of that name"
+            raise ValueError(
+                "landscape.Hessian: at must hold tensors of the model, by name and in its shapes; got "
+                f"{name} of shape {tuple(t.shape)}, where the model has {known}; start from model.state_dict()."
+            )
 
 
 def _check_numbers(loss: Tensor, gradient: Tensor) -> None:

@@ -13,7 +13,7 @@ from isoloss.groups import ComplexScaling, GeneralLinear, PositiveScaling
 from isoloss.landscape._hessian import DENSE, Hessian
 from isoloss.landscape._peel import vectors_of
 from isoloss.landscape._spectrum import zero_tolerance
-from isoloss.symmetry import Slot, Symmetry
+from isoloss.symmetry import Slot, Symmetries, Symmetry, named_tensors
 
 Vectors = dict[str, Tensor]
 
@@ -81,6 +81,8 @@ def least_trace(
     Raises:
         ValueError: If no symmetry can be used, or the Hessian has negative eigenvalues.
     """
+    if isinstance(symmetries, Symmetries):
+        symmetries.check_fits(named_tensors(model), "landscape.least_trace")
     hessian = Hessian(model, loss, at=at)
     chosen = [s for s in symmetries if _usable(s, set(hessian.names))]
     if not chosen:

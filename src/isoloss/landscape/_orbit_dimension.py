@@ -12,7 +12,7 @@ from isoloss.finding._tangents import Columns, noise, unit, velocities
 from isoloss.landscape._chain import chains
 from isoloss.landscape._peel import Cut, Remainder, peeled
 from isoloss.landscape._rank import Entries, rank
-from isoloss.symmetry import Symmetry, named_tensors
+from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
 # Entries of the generators that are kept at once: 24 bytes each.
 MOST = 120_000_000
@@ -74,7 +74,8 @@ def orbit_dimension(
         The dimensions and the gap; without a continuous symmetry the orbit is a point, of dimension 0.
 
     Raises:
-        ValueError: If there are no parameters, one that moves is missing, or what remains would not fit, which for
+        ValueError: If there are no parameters, one that moves is missing or has another shape than
+            when the symmetries were found, or what remains would not fit, which for
             groups of matrices is told before it is formed.
 
     References:
@@ -82,6 +83,8 @@ def orbit_dimension(
     """
     chosen = [s for s in symmetries if s.dim]
     tensors = _point(model, chosen)
+    if isinstance(symmetries, Symmetries):
+        symmetries.where(lambda s: s.dim > 0).check_fits(tensors, "landscape.orbit_dimension")
     coordinates = {n: tensors[n] for n in dict.fromkeys(n for s in chosen for n in s.parameters)}
     columns, seen = Columns(coordinates), Cut()
     found = chains(chosen, tensors, columns)

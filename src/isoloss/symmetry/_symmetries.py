@@ -78,7 +78,7 @@ class Symmetries(Sequence[Symmetry]):
         Raises:
             ValueError: If the model lacks one of the parameters, or has it in another shape.
         """
-        self._check_fits(named_tensors(model), "bind")
+        self.check_fits(named_tensors(model), "Symmetries.bind")
         return Symmetries(self, model, self.notes)
 
     def only(self, *groups: type[Group]) -> "Symmetries":
@@ -156,7 +156,7 @@ class Symmetries(Sequence[Symmetry]):
             ReferenceError: If the model no longer exists.
         """
         tensors = named_tensors(self.model)
-        self._check_fits(tensors, "act_")
+        self.check_fits(tensors, "Symmetries.act_")
         for s, g in self._paired(elements):
             if not _lies_in(s.group, g):
                 raise ValueError(
@@ -250,17 +250,26 @@ class Symmetries(Sequence[Symmetry]):
         """What tells these symmetries from others: groups, and all that slots hold, charges and blocks included."""
         return [[s.name, *(asdict(slot, dict_factory=_plain) for slot in s.slots)] for s in self]
 
-    def _check_fits(self, tensors: Tensors, where: str) -> None:
+    def check_fits(self, tensors: Tensors, where: str) -> None:
+        """Refuse tensors that are none of a model of this architecture.
+
+        Args:
+            tensors: Parameters and buffers by name.
+            where: Who asks, for the message.
+
+        Raises:
+            ValueError: If one is missing that a symmetry moves or reads, or has another shape.
+        """
         for name in dict.fromkeys(n for s in self for n in (*s.parameters, *s.reads)):
             known = self._shapes.get(name)
             if name not in tensors:
                 raise ValueError(
-                    f"Symmetries.{where}: the model must have every parameter that moves; got a model without {name}; "
+                    f"{where}: the model must have every parameter that moves; got a model without {name}; "
                     "find its symmetries anew."
                 )
             if known is not None and tensors[name].shape != known:
                 raise ValueError(
-                    f"Symmetries.{where}: parameters must have the shapes they had when the symmetries were found; "
+                    f"{where}: parameters must have the shapes they had when the symmetries were found; "
                     f"got {tuple(tensors[name].shape)} for {name} of shape {tuple(known)}; find its symmetries anew."
                 )
 

@@ -28,7 +28,7 @@ SOFTMAX = Entry(
     group=r"(\mathbb{R}^n, +)",
     action="W_i + g",
     dimension="n",
-    limits=r"The softmax mixes the classes, one for each row of $W$, sample by sample. The printed $\sigma$ on the rows of "
-    r"$W X$ would mix samples, and then it is no symmetry. A bias adds one dimension.",
+    limits=r"The softmax mixes the classes, one for each row of $W$, sample by sample. The printed $\sigma$ on the "
+    r"rows of $W X$ would mix samples, and then it is no symmetry. A bias adds one dimension.",
     example=example,
 )
