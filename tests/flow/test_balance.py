@@ -262,3 +262,12 @@ def test_bad_targets_are_refused_in_one_sentence():
     with pytest.raises(ValueError, match="some symmetry must have a symmetric generator"):
         gelu = mlp(8, 4, 7, activation=nn.GELU)
         flow.balance(gelu, isoloss.find(gelu, X))
+
+
+def test_what_is_no_number_of_steps_and_no_target_is_named():
+    model = mlp(4, 5, 3).double()
+    symmetries = mlp_symmetries(model)
+    with pytest.raises(ValueError, match="steps must be a whole number of at least 0; got -1"):
+        flow.balance(model, symmetries, 1.0, steps=-1)
+    with pytest.raises(ValueError, match="must be finite.* got inf or nan"):
+        flow.balance(model, symmetries, float("nan"))

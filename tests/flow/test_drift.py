@@ -96,5 +96,7 @@ def test_bad_input_is_refused_in_one_sentence():
     assert next(iter(flow.drift_bound(quantities, gradients, 0.1).values())).tightness == 0.0
     with pytest.raises(ValueError, match="rate must be a positive number; got 0"):
         flow.drift_bound(quantities, gradients, 0.0)
+    with pytest.raises(ValueError, match=r"got \(1,\) for 0.bias of shape \(5,\)"):
+        flow.drift_bound(quantities, gradients | {"0.bias": torch.ones(1)}, 0.1)
     with pytest.raises(ValueError, match="got none for 0.bias"):
         flow.drift_bound(quantities, {n: g for n, g in gradients.items() if n != "0.bias"}, 0.1)

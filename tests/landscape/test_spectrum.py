@@ -88,6 +88,19 @@ def test_mean_squared_error_has_a_spectrum():
     assert_close(spectrum(model, loss, count=3).eigenvalues, largest, rtol=1e-10, atol=0)
 
 
+def test_a_hessian_of_zeros_has_no_lanczos_iterations():
+    pytest.importorskip("curvlinops")
+    model = nn.Linear(3, 1).double()
+
+    def loss():
+        return model(torch.ones(2, 3).double()).sum()
+
+    assert spectrum(model, loss).zeros() == 4
+    for ask in (lambda: spectrum(model, loss, count=2), lambda: density(model, loss)):
+        with pytest.raises(ValueError, match="need a Hessian that is not zero"):
+            ask()
+
+
 def test_at_another_point():
     model, _, loss = linear_minimum(3, 4, 2)
     moved = {n: 2 * p.detach() for n, p in model.named_parameters()}

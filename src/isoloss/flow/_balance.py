@@ -7,6 +7,7 @@ from math import inf
 import torch
 from torch import Tensor, nn
 
+from isoloss._checks import is_whole
 from isoloss.flow._balanceable import balanceable
 from isoloss.flow._newton import Named, NotAttained, Wanted, newton
 from isoloss.flow._quantities import ConservedQuantities, conserved_quantities, conserving
@@ -74,6 +75,10 @@ def balance(
             not attained on the orbit: a dead neuron cannot be balanced, nor can a hidden layer whose sides differ in
             rank. By default, if nothing can be balanced.
     """
+    if not is_whole(steps):
+        raise ValueError(
+            f"balance: steps must be a whole number of at least 0; got {steps!r}; 60 are the default."
+        )
     symmetries = symmetries.bind(model)
     quantities = conserved_quantities(symmetries)
     # Quantities leave out the running statistics that a symmetry moves; the move must not.
@@ -163,9 +168,10 @@ def _target(quantity: Quantity, value: float | Tensor) -> Tensor:
     fits = value.shape == torch.Size(shape) and bool(value.isfinite().all())
     # Rounding of the caller's may leave the last digits unequal.
     if not fits or not torch.allclose(group.symmetric(value), value, rtol=1e-9, atol=1e-12):
+        got = "inf or nan" if not bool(value.isfinite().all()) else f"shape {tuple(value.shape)}"
         raise ValueError(
             f"balance: a target must be finite, symmetric and of shape {shape} for {quantity.name}; "
-            f"got shape {tuple(value.shape)}; start from quantities.evaluate(model)."
+            f"got {got}; start from quantities.evaluate(model)."
         )
     return group.symmetric(value)
 

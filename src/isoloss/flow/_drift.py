@@ -54,7 +54,7 @@ def drift_bound(
         By name the change, its size and the bound.
 
     Raises:
-        ValueError: If a gradient is missing, or the rate is no positive number.
+        ValueError: If a gradient is missing or of another shape, or the rate is no positive number.
 
     References:
         Dissertation, Proposition A.4.1, for the trace in two linear layers. Differs: every quantity, the dual norm
@@ -68,6 +68,12 @@ def drift_bound(
             f"drift_bound: every parameter must have a gradient; got none for {missing[0]}; "
             "call backward() on a loss that depends on it."
         )
+    for name, known in quantities.shapes.items():
+        if gradients[name].shape != known:
+            raise ValueError(
+                f"drift_bound: a gradient must have the shape of its parameter; got {tuple(gradients[name].shape)} for "
+                f"{name} of shape {tuple(known)}; pass that of the model in which the symmetries were found."
+            )
     return {name: _drift(q, gradients, rate) for name, q in quantities.items()}
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from contextlib import contextmanager
 from itertools import count
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from isoloss._checks import is_whole
+from isoloss._checks import is_size, is_whole
 from isoloss.flow._field import Field, LossOf, Parameters, Rates
 from isoloss.flow._trajectory import Trajectory
 
@@ -40,7 +40,8 @@ def gradient_flow(
     Args:
         loss: Called with a dict of float64 tensors, or with a float64 copy of the module; returns one number.
         params: Where to start: named tensors, or a module, of which the parameters that require gradients move.
-        t: The last time, recorded at 101 equally spaced ones from 0; or the times themselves, increasing from 0.
+        t: The last time, recorded at 101 equally spaced ones from 0; or the times themselves, increasing. The flow
+            starts at 0.
         method: "DOP853" and "RK45" are explicit; "Radau", "BDF" and "LSODA" are for stiff flows of few parameters.
         rtol: Relative tolerance of a step. The drift of a conserved quantity is proportional to it.
         atol: Absolute tolerance of a step.
@@ -65,8 +66,12 @@ def gradient_flow(
     except ImportError as error:
         raise ImportError("gradient_flow: needs scipy; install it with pip install isoloss[flow].") from error
     times = _times(t)
+    if method not in get_args(Method):
+        raise ValueError(
+            f"gradient_flow: method must be one of {', '.join(get_args(Method))}; got {method!r}; leave it out."
+        )
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
-        if not 0.0 < tolerance < 1.0:
+        if not (is_size(tolerance) and 0.0 < tolerance < 1.0):
             raise ValueError(f"gradient_flow: {name} must lie between 0 and 1; got {tolerance!r}.")
     if not is_whole(limit, least=1):
         raise ValueError(f"gradient_flow: limit must be a whole number of at least 1; got {limit!r}.")
@@ -125,7 +130,10 @@ def gradient_flow(
 
 
 def _times(t: float | Sequence[float] | Tensor) -> Tensor:
-    times = torch.as_tensor(t, dtype=torch.float64).cpu()
+    try:
+        times = torch.as_tensor(t, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError):
+        times = torch.empty(0, dtype=torch.float64)
     if times.dim() == 0:
         times = torch.linspace(0.0, float(times), POINTS, dtype=torch.float64)
     good = times.dim() == 1 and len(times) > 1 and bool(times.isfinite().all())

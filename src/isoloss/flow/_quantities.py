@@ -32,7 +32,7 @@ class ConservedQuantities(Mapping[str, Quantity]):
     ):
         self._items = {q.name: q for q in quantities}
         self._sums: tuple[tuple, Sums] | None = None
-        self._shapes = dict(shapes or {})
+        self.shapes = {n: s for n, s in (shapes or {}).items() if n in self.parameters}
         self.notes = tuple(notes)
 
     def __getitem__(self, name: str) -> Quantity:
@@ -86,8 +86,8 @@ class ConservedQuantities(Mapping[str, Quantity]):
         here = {n: here[n].detach() for n in self.parameters}
         key = tuple((n, t.shape, t.dtype, t.device) for n, t in here.items())
         if self._sums is None or self._sums[0] != key:
-            for name, known in self._shapes.items():
-                if name in here and here[name].shape != known:
+            for name, known in self.shapes.items():
+                if here[name].shape != known:
                     raise ValueError(
                         f"ConservedQuantities: {name} must have the shape {tuple(known)}; got "
                         f"{tuple(here[name].shape)}; these quantities belong to another model."

@@ -179,6 +179,11 @@ def _extremes(hessian: Hessian, count: int, shift: float = 0.0, tolerance: float
     dtype = hessian.gradient.dtype
     # A start vector of ours: scipy's own would differ from call to call.
     start = torch.randn(hessian.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if not bool((hessian @ start.to(hessian.gradient)).any()):
+        raise ValueError(
+            "landscape: Lanczos iterations need a Hessian that is not zero; got one of a loss that is linear, or flat, "
+            "at this point; take spectrum(model, loss) without count."
+        )
     found: Any = eigsh(
         operator.to_scipy(str(dtype).removeprefix("torch.")),
         count,
