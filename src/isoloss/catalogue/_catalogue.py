@@ -40,9 +40,9 @@ class Catalogue(Sequence[Entry]):
         """The entries of one kind."""
         return Catalogue(e for e in self if e.kind is Kind(kind))
 
-    def markdown(self) -> str:
-        """The table of docs/catalogue.md."""
-        rows = [
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The cells of every entry, below the header; a bar would end a cell of markdown."""
+        return [
             (
                 e.name,
                 e.source,
@@ -55,7 +55,10 @@ class Catalogue(Sequence[Entry]):
             )
             for e in self
         ]
-        lines = ["| " + " | ".join(row) + " |" for row in (HEADER, *rows)]
+
+    def markdown(self) -> str:
+        """The table of docs/catalogue.md."""
+        lines = ["| " + " | ".join(row) + " |" for row in (HEADER, *self._rows())]
         return "\n".join([lines[0], "|" + "---|" * len(HEADER), *lines[1:]]) + "\n"
 
     def __repr__(self) -> str:
@@ -77,9 +80,4 @@ class Catalogue(Sequence[Entry]):
         def line(cells: Iterable[str], tag: str) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
-        rows = (
-            (e.name, e.source, e.kind.value, f"${e.architecture}$", f"${e.group}$", f"${e.action}$")
-            + (f"${e.dimension}$", e.limits)
-            for e in self
-        )
-        return f"<table>{line(HEADER, 'th')}{''.join(line(r, 'td') for r in rows)}</table>"
+        return f"<table>{line(HEADER, 'th')}{''.join(line(r, 'td') for r in self._rows())}</table>"
