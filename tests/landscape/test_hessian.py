@@ -6,7 +6,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from isoloss.landscape import Hessian
+from isoloss.landscape import Hessian, point
 from landscape.minima import anywhere
 from networks import mlp
 
@@ -127,6 +127,8 @@ def test_what_is_no_point_or_no_closure_is_refused(change, message):
     arguments = {"loss": lambda: model(torch.ones(2, 3)).square().sum()} | change
     with pytest.raises(ValueError, match=message):
         Hessian(model, **arguments)
+    with pytest.raises(ValueError, match=f"landscape.point: .*{message}"):
+        point(model, **arguments)
 
 
 def test_a_loss_of_another_copy_is_not_flat():
@@ -134,3 +136,5 @@ def test_a_loss_of_another_copy_is_not_flat():
     model, copy = nn.Linear(3, 1), nn.Linear(3, 1)
     with pytest.raises(ValueError, match="uses none of them; call the model that is given"):
         Hessian(model, lambda: copy(torch.ones(2, 3)).square().sum())
+    with pytest.raises(ValueError, match="landscape.point: loss must depend on the parameters"):
+        point(model, lambda: copy(torch.ones(2, 3)).square().sum())

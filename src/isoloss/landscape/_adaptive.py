@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from isoloss.landscape._hessian import DENSE, Hessian
+from isoloss.landscape._hessian import DENSE, Hessian, check_at, check_closure
 from isoloss.teleport import Loss, Point, Sharpness
 
 
@@ -18,15 +18,22 @@ def point(model: nn.Module, loss: Callable[[], Tensor], at: Mapping[str, Tensor]
         model: The model; its parameters that require gradients are those that sharpness displaces.
         loss: Returns the loss from a forward pass of the model.
         at: Parameters and buffers by name, where the point is not the model's own.
+
+    Raises:
+        ValueError: If nothing is trained, the loss takes arguments or uses none of what is trained, or `at` has names
+            or shapes that the model has not.
     """
     given = {} if at is None else dict(at)
+    check_closure(loss, "landscape.point")
+    check_at(model, given, "landscape.point")
     trained = {n: given.get(n, p).detach() for n, p in model.named_parameters() if p.requires_grad}
     if not trained:
         raise ValueError(
             "landscape.point: there must be parameters that require gradients; got none; unfreeze some."
         )
     rest = {n: t.detach() for n, t in given.items() if n not in trained}
-    whole = Loss(loss, model, where="landscape.point")
+    whole = Loss(loss, model, list(trained), where="landscape.point")
+    whole.check_dependence()
     return Point(trained | rest, {}, dict.fromkeys(trained, 1.0), lambda tensors: whole(rest | dict(tensors)))
 
 

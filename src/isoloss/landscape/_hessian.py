@@ -56,9 +56,9 @@ class Hessian:
         own = dict(model.named_parameters())
         chosen = [n for n, p in own.items() if p.requires_grad] if names is None else list(names)
         _check(own, chosen)
-        _check_closure(loss)
+        check_closure(loss, "landscape.Hessian")
         given = {} if at is None else dict(at)
-        _check_at(named_tensors(model), given)
+        check_at(model, given, "landscape.Hessian")
         self.tensors = {n: given.get(n, own[n]).detach().clone().requires_grad_() for n in chosen}
         rest = {n: t.detach() for n, t in given.items() if n not in chosen}
         with torch.enable_grad():
@@ -140,21 +140,24 @@ def _check(own: Mapping[str, Any], chosen: list[str]) -> None:
         )
 
 
-def _check_closure(loss: Any) -> None:
+def check_closure(loss: Any, where: str) -> None:
+    """Refuse what is no function without arguments."""
     if not (callable(loss) and takes(loss, 0)):
         got = str(signature(loss)) if callable(loss) else type(loss).__name__
         raise ValueError(
-            f"landscape.Hessian: loss must be a function without arguments; got {got}; "
+            f"{where}: loss must be a function without arguments; got {got}; "
             "give lambda: criterion(model(x), y)."
         )
 
 
-def _check_at(own: Mapping[str, Tensor], at: Mapping[str, Tensor]) -> None:
+def check_at(model: nn.Module, at: Mapping[str, Tensor], where: str) -> None:
+    """Refuse a point that is none of the model."""
+    own = named_tensors(model)
     for name, t in at.items():
         if name not in own or t.shape != own[name].shape:
             known = f"{tuple(own[name].shape)} there" if name in own else "nothing of that name"
             raise ValueError(
-                "landscape.Hessian: at must hold tensors of the model, by name and in its shapes; got "
+                f"{where}: at must hold tensors of the model, by name and in its shapes; got "
                 f"{name} of shape {tuple(t.shape)}, where the model has {known}; start from model.state_dict()."
             )
 

@@ -115,7 +115,7 @@ class Loss:
             found = torch.autograd.grad(self(leaves), list(leaves.values()), allow_unused=True)
         if all(g is None for g in found):
             raise ValueError(
-                "Teleport: loss must depend on the parameters that the optimizer trains; got a closure that uses none "
+                f"{self._where}: loss must depend on the parameters that are trained; got a closure that uses none "
                 "of them; call the model in which the symmetries were found, not a copy of it."
             )
 
