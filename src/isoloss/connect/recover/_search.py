@@ -83,8 +83,9 @@ class Search:
         elements, known, before = list(self.elements), list(self.known), self._residual()
         g, share = elements[k], known[k]
         assert g is not None
-        self.elements, self.known = [None] * len(elements), [0.0] * len(known)
-        self.elements[k], self.known[k] = 2 / g.shape[-1] - g, share  # on the ones 1, beside them -g
+        other = 2 / g.shape[-1] - g  # on the ones 1, beside them -g
+        self.elements = [other if j == k else None for j in range(len(elements))]
+        self.known = [share if j == k else 0.0 for j in range(len(known))]
         self._search()
         if self._residual() >= before:
             self.elements, self.known = elements, known
