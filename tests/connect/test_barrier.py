@@ -124,6 +124,10 @@ def test_clear_sentences():
         barrier(a, b, loss, chunk=0)
     with pytest.raises(ValueError, match=r"loss must return one number per point; got \(3,\)"):
         barrier(a, b, lambda w: w["4.bias"])
+    with pytest.raises(ValueError, match="loss must be a function of the parameters by name; got str"):
+        barrier(a, b, "loss")
+    with pytest.raises(ValueError, match="the loss must be finite at both ends; got .* and nan"):
+        barrier(a, b | {"4.bias": b["4.bias"] * torch.nan}, loss)
     with pytest.raises(ValueError, match="both points must have the same parameters"):
         barrier(model, tensors(sequential(nn.Linear(4, 3))), loss)
     with pytest.raises(ValueError, match="the path must hold the parameters of both points"):

@@ -64,6 +64,16 @@ def test_the_published_factor_fails_below_degree_one():
         assert problem.between(half, (2 ** (k + 1) * beta - 1) ** k) > b
 
 
+@pytest.mark.parametrize("k", DEGREES)
+def test_the_published_proof_holds_with_the_exponent_that_its_equation_asks_for(k):
+    """Eq. (B.7), 2^-(k+1) (1 + m^-k) = sqrt b / |Y| + 1, is solved by the exponent -1/k, for every degree."""
+    problem, b = HomogeneousRegression.random(degree=k), 1e4
+    beta = sqrt(b) / float(problem.target.norm()) + 1
+    m = (2 ** (k + 1) * beta - 1) ** (-1 / k)
+    assert 2 ** -(k + 1) * (1 + m**-k) == pytest.approx(beta)
+    assert problem.between(torch.tensor(0.5).double(), m) > b
+
+
 @pytest.mark.parametrize("degree", DEGREES)
 def test_the_loss_on_the_line_in_closed_form(degree):
     problem = HomogeneousRegression.random(degree=degree)

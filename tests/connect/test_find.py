@@ -13,6 +13,7 @@ from isoloss.connect import find_group_element
 from isoloss.groups import GeneralLinear, Orthogonal, Permutation, PositiveScaling, SignFlip
 from isoloss.symmetry import Block, Slot, Symmetries, Symmetry
 from zoo import ZOO
+from zoo.attention import GPT
 
 # Least squares and products in float64: a few hundred roundings, times condition numbers of some ten.
 ROUNDING = 1e-12
@@ -41,6 +42,7 @@ DEEP = [
     "rope_biased",
     "vit_cls",  # LayerNorm: rotations that fix the ones, shifts in front and behind
     "encoder_layer_pre_gelu",
+    "gpt_untied",  # no bias behind the stream: only the head's ones tell the sign of the rotation
     "state_space",  # one matrix, moved from both sides
     "lstm_two_layers",
     "qk_rmsnorm",
@@ -197,6 +199,21 @@ def test_a_block_in_float32():
     # Rounding of both points, times condition numbers of the elements below a hundred.
     assert found and found.residual < 100 * torch.finfo(torch.float32).eps
     bent = b | {"qkv.weight": b["qkv.weight"] * (1 + 0.1 * torch.rand_like(b["qkv.weight"]))}
+    assert not find_group_element(a, bent, symmetries)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_transformer_of_two_blocks_without_a_bias_behind_its_stream(dtype):
+    """The rotation of the stream fixes the ones; the head, which is untied, tells its sign and nothing else does."""
+    model = GPT(tied=False, blocks=2).to(dtype)
+    symmetries, a = isoloss.find(model, torch.randint(7, (2, 4))), tensors(model)
+    assert any(isinstance(s.group, Orthogonal) and s.group.fixes_ones for s in symmetries)
+    for _ in range(3):  # of either sign
+        b = a | symmetries.act(symmetries.sample(0.3), a)
+        found = find_group_element(a, b, symmetries)
+        # Rounding of both points, times condition numbers of the elements below a hundred; ROUNDING is float64's.
+        assert found and found.residual < max(100 * torch.finfo(dtype).eps, ROUNDING)
+    bent = b | {"head.weight": b["head.weight"] * (1 + 0.1 * torch.rand_like(b["head.weight"]))}
     assert not find_group_element(a, bent, symmetries)
 
 

@@ -240,7 +240,7 @@ def test_a_member_is_an_ordinary_model(name):
         for p in member.parameters():
             p.zero_()
     exactly(ensemble.outputs(*args, **kwargs), before)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match="a member is counted from 0; got 3 of 3"):
         ensemble[3]
 
 

@@ -739,10 +739,12 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    def __init__(self, *, tied: bool, d: int = 4, f: int = 5, vocabulary: int = 7, t: int = 4) -> None:
+    def __init__(
+        self, *, tied: bool, d: int = 4, f: int = 5, vocabulary: int = 7, t: int = 4, blocks: int = 1
+    ) -> None:
         super().__init__()
         self.tok_emb, self.pos_emb = nn.Embedding(vocabulary, d), nn.Embedding(t, d)
-        self.blocks = nn.ModuleList([Block(d, 2, f, causal=True)])
+        self.blocks = nn.ModuleList(Block(d, 2, f, causal=True) for _ in range(blocks))
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocabulary, bias=False)
         if tied:
             self.head.weight = self.tok_emb.weight

@@ -78,7 +78,8 @@ def barrier(
         vectorized: False evaluates one point after another, for models that vmap cannot run.
 
     Raises:
-        ValueError: If the points are not of one architecture, the path does not join them, or a loss is not one number.
+        ValueError: If the points are not of one architecture, the path does not join them, or a loss is not one
+            number, or not finite at an end (in between it may overflow: the height is infinite then).
     """
     where = "barrier"
     one, two = pair_of(where, a, b)
@@ -112,12 +113,22 @@ def profile(
         raise ValueError(
             f"{where}: chunk must be a whole number of at least 1; got {chunk!r}; it counts points evaluated at once."
         )
+    if not callable(loss):
+        raise ValueError(
+            f"{where}: loss must be a function of the parameters by name; got {type(loss).__name__}; "
+            "such as isoloss.teleport.Loss(closure, model)."
+        )
     t = torch.linspace(0, 1, n, dtype=torch.float64)
     if chunk is None:
         numbers = sum(x.numel() for x in path(0.0).values())
         chunk = max(1, min(n, 2**26 // max(numbers, 1)))
     with torch.no_grad():
         losses = torch.cat([_losses(path(part), loss, vectorized, where) for part in t.split(chunk)])
+    if not bool(losses[[0, -1]].isfinite().all()):
+        raise ValueError(
+            f"{where}: the loss must be finite at both ends; got {float(losses[0]):g} and {float(losses[-1]):g}; "
+            "compare models that have not diverged."
+        )
     result = Barrier(0.0, 0.0, t, losses)
     excess = torch.nan_to_num(result.excess, nan=float("inf"))
     k = int(excess.argmax())

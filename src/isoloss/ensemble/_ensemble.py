@@ -184,6 +184,8 @@ class Ensemble(nn.Module):
 
     def __getitem__(self, index: int) -> nn.Module:
         """A member as a model of its own, which shares no memory with the ensemble."""
+        if not -self._count <= index < self._count:
+            raise IndexError(f"Ensemble: a member is counted from 0; got {index} of {self._count}.")
         i = range(self._count)[index]
         tensors = named_tensors(self.net)
         return with_tensors(self.net, {name: tensors[name][i].clone() for name in self._own})

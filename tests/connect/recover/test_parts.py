@@ -5,11 +5,12 @@ import itertools
 
 import pytest
 import torch
+from torch.func import jvp, vjp
 from torch.testing import assert_close
 
 from connect.points import draw
 from isoloss.connect.recover._assignment import assignment
-from isoloss.connect.recover._least_squares import gauss_newton
+from isoloss.connect.recover._least_squares import _linearized, gauss_newton
 from isoloss.connect.recover._overlap import clouded, indices, overlap, same
 from isoloss.connect.recover._solvers import SOLVERS, general_linear, orthogonal, scaling, sign
 from isoloss.connect.recover._views import View, head_features, views
@@ -61,6 +62,24 @@ def test_least_squares_are_those_of_the_textbook():
     tall, z = draw(9, 3), draw(9)
     (x,) = gauss_newton(lambda x: (tall @ x - z,), [torch.zeros(3).double()])
     assert_close(x, torch.linalg.lstsq(tall, z[:, None]).solution[:, 0], rtol=1e-9, atol=1e-9)
+
+
+def test_products_with_the_jacobian_are_those_of_autograd():
+    """Also where a part of the residual is constant, or an unknown goes nowhere."""
+    m, constant = draw(4, 4), draw(3)
+
+    def residual(x, y, z):
+        return torch.linalg.solve(m + x.outer(x), y), constant, x.exp() * y
+
+    at = [draw(4), draw(4), draw(2)]
+    back, forward = _linearized(residual, at)
+    v, u = tuple(draw(*t.shape) for t in at), tuple(draw(*t.shape) for t in residual(*at))
+    # Float64 through one 4x4 system: some ten roundings times its condition number.
+    assert_close(tuple(forward(list(v))), jvp(residual, tuple(at), v)[1], rtol=1e-10, atol=1e-10)
+    assert_close(tuple(back(u)), vjp(residual, *at)[1](u), rtol=1e-10, atol=1e-10)
+    with torch.no_grad():  # as the search calls it
+        back, forward = _linearized(lambda x: (constant,), [at[0]])
+        assert not back((constant,))[0].any() and not forward([at[0]])[0].any()
 
 
 def test_several_unknowns_and_a_curved_problem():

@@ -132,8 +132,8 @@ def unbounded_barrier(
 
     References:
         Dissertation, Proposition 3.3.3. Differs: the proof takes :math:`(2^{k+1}(\ldots) - 1)^k`, which for degrees
-        below 1 stays below the height (a test has the numbers), and joins the two by a line, whose loss is not 0; the
-        curve is :math:`(m^t W_1, m^{-kt} W_2)`.
+        below 1 stays below the height (a test has the numbers; its Eq. (B.7) asks for the exponent -1/k), and joins
+        the two by a line, whose loss is not 0; the curve is :math:`(m^t W_1, m^{-kt} W_2)`.
     """
     _check_height("unbounded_barrier", height)
     k, norm = problem.degree, float(torch.linalg.matrix_norm(problem.target))

@@ -83,7 +83,7 @@ class LinearRegression:
             elements: Invertible matrices, shape (*batch, l - 1, h, h).
 
         References:
-            Dissertation, Eq. (B.1). Differs: the product of the inverses is in the order that the loss needs.
+            Dissertation, Eq. (B.1), whose product of the inverses reads :math:`g_1^{-1} \cdots g_{l-1}^{-1}`.
         """
         first = torch.linalg.solve(self.inputs, elements[..., 0, :, :], left=False)
         product = elements[..., 0, :, :]

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp
 
 Vector = list[Tensor]
 
@@ -45,10 +44,7 @@ def gauss_newton(
 
 def _conjugate_gradients(residual, x: Vector, value: tuple[Tensor, ...], iterations: int) -> Vector:
     """The smallest s with F'(x) s nearest to -F(x): CGLS, which never squares the condition number by itself."""
-    back = vjp(residual, *x)[1]
-
-    def forward(v: Vector) -> tuple[Tensor, ...]:
-        return jvp(residual, tuple(x), tuple(v))[1]
+    back, forward = _linearized(residual, x)
 
     s = [torch.zeros_like(a) for a in x]
     r = tuple(-v for v in value)
@@ -70,6 +66,41 @@ def _conjugate_gradients(residual, x: Vector, value: tuple[Tensor, ...], iterati
         direction = [g + (new / square) * d for g, d in zip(gradient, direction, strict=True)]
         square = new
     return s
+
+
+def _linearized(
+    residual: Callable[..., tuple[Tensor, ...]], x: Vector
+) -> tuple[Callable[[tuple[Tensor, ...]], Vector], Callable[[Vector], tuple[Tensor, ...]]]:
+    r"""Products with :math:`F'(x)^T` and :math:`F'(x)`.
+
+    F is evaluated once: :math:`u \mapsto F'(x)^T u` is linear, and its own transpose is :math:`F'(x)`. Forward
+    differentiation would run all of F again for every product.
+    """
+    with torch.enable_grad():
+        at = [a.detach().requires_grad_() for a in x]
+        value = residual(*at)
+        probe = [torch.zeros_like(v).requires_grad_() for v in value]
+        seen = [(v, u) for v, u in zip(value, probe, strict=True) if v.requires_grad]
+        if not seen:  # F does not depend on x
+            zeros = [torch.zeros_like(a) for a in x]
+            return lambda u: zeros, lambda v: tuple(torch.zeros_like(r) for r in value)
+        pulled = torch.autograd.grad(
+            [v for v, _ in seen], at, [u for _, u in seen], create_graph=True, materialize_grads=True
+        )
+
+    def back(u: tuple[Tensor, ...]) -> Vector:
+        live = [w for w, v in zip(u, value, strict=True) if v.requires_grad]
+        return list(
+            torch.autograd.grad([v for v, _ in seen], at, live, retain_graph=True, materialize_grads=True)
+        )
+
+    def forward(v: Vector) -> tuple[Tensor, ...]:
+        used = [(p, w) for p, w in zip(pulled, v, strict=True) if p.requires_grad]
+        return torch.autograd.grad(
+            [p for p, _ in used], probe, [w for _, w in used], retain_graph=True, materialize_grads=True
+        )
+
+    return back, forward
 
 
 def _square(x) -> Tensor:

@@ -10,7 +10,7 @@ from isoloss.connect.recover._least_squares import gauss_newton
 from isoloss.connect.recover._overlap import clouded, overlap
 from isoloss.connect.recover._solvers import SOLVERS, Solution
 from isoloss.connect.recover._views import head_features, views
-from isoloss.groups import GeneralLinear, Permutation, Translation
+from isoloss.groups import GeneralLinear, Orthogonal, Permutation, Translation
 from isoloss.symmetry import Shift, Slot, Symmetries, Symmetry
 
 Tensors = Mapping[str, Tensor]
@@ -27,6 +27,8 @@ class Search:
     3. *Translations*, once all else is known.
     4. *Sweeps.* Every element once more from all of its slots; a change is kept if it lowers the residual.
     5. *Polish.* Gauss and Newton over all continuous elements, if the residual is still above rounding.
+    6. *The other sign.* A rotation that fixes the ones is read up to its sign beside them while the sign of the stream
+       is unknown; if all of the above has failed it is done again with the other one.
 
     Args:
         symmetries: What acts.
@@ -46,6 +48,14 @@ class Search:
 
     def run(self) -> list[Tensor]:
         """The elements, one per symmetry; where nothing is known the identity."""
+        self._search()
+        for k in self._halves():
+            if self._residual() <= NEAR:
+                break
+            self._reflect(k)
+        return self._filled()
+
+    def _search(self) -> None:
         moves = [k for k, s in enumerate(self.symmetries) if not isinstance(s.group, Translation)]
         shifts = [k for k, s in enumerate(self.symmetries) if isinstance(s.group, Translation)]
         self._peel(moves)
@@ -59,7 +69,26 @@ class Search:
             self._peel(shifts)  # the last sweep has let them go
         if self._residual() > self.goal:
             self._polish()
-        return self._filled()
+
+    def _halves(self) -> list[int]:
+        """Rotations that fix the ones and were fitted where a sign of the whole stream was not known yet."""
+        return [
+            k
+            for k, s in enumerate(self.symmetries)
+            if isinstance(s.group, Orthogonal) and s.group.fixes_ones and self.elements[k] is not None
+        ]
+
+    def _reflect(self, k: int) -> None:
+        """Begin anew with the other sign of a rotation beside the ones, which these tell apart; keep the better one."""
+        elements, known, before = list(self.elements), list(self.known), self._residual()
+        g, share = elements[k], known[k]
+        assert g is not None
+        other = 2 / g.shape[-1] - g  # on the ones 1, beside them -g
+        self.elements = [other if j == k else None for j in range(len(elements))]
+        self.known = [share if j == k else 0.0 for j in range(len(known))]
+        self._search()
+        if self._residual() >= before:
+            self.elements, self.known = elements, known
 
     def residual(self, elements: list[Tensor]) -> float:
         """Distance of g a and b over all that moves, relative to b."""
