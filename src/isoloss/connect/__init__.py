@@ -3,6 +3,7 @@
 Example:
     >>> import torch, isoloss
     >>> from isoloss import connect
+    >>> draw = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)).double()
     >>> x = torch.randn(8, 3, dtype=torch.float64)
     >>> symmetries = isoloss.find(model, x).only(isoloss.groups.PositiveScaling)

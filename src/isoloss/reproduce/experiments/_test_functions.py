@@ -43,7 +43,7 @@ def trajectories(settings: TestFunction, function: str, contender: str, rate: fl
     """All seeds at one rate, together."""
     run: Published = replace(PUBLISHED[function], lr=rate)
     if settings.steps is not None:
-        run = replace(run, steps=settings.steps)
+        run = replace(run, steps=settings.steps, jumps=frozenset(j for j in run.jumps if j < settings.steps))
     if contender == "descent":
         found = run.plain()
         losses, gradients = found.losses[:-1, None], found.squared_gradients[:-1, None]
