@@ -20,6 +20,7 @@ from torch.testing import assert_close
 
 from isoloss.teleport import Balance, GradientNorm, Teleport, always, at, every
 from networks import backward, gradients, linear_symmetries, mlp, mlp_symmetries, snapshot
+from ranks import leave
 
 OPTIMIZERS = {
     "SGD": (SGD, {"lr": 0.05}),
@@ -442,7 +443,7 @@ def rank_of_two(rank, folder):
         teleport.step()
         optimizer.step()
     torch.save(snapshot(model, optimizer), os.path.join(folder, f"rank{rank}.pt"))
-    dist.destroy_process_group()
+    leave()
 
 
 def test_two_ranks_stay_together(tmp_path):

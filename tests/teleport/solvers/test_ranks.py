@@ -21,6 +21,7 @@ from isoloss.teleport import (
     always,
 )
 from networks import mlp, mlp_symmetries, snapshot
+from ranks import leave
 
 
 def _train(rank: int, folder: str) -> None:
@@ -53,7 +54,7 @@ def _train(rank: int, folder: str) -> None:
         kept.append(snapshot(model, optimizer))
         optimizer.step()
     torch.save([kept, skipped], os.path.join(folder, f"rank{rank}.pt"))
-    dist.destroy_process_group()
+    leave()
 
 
 def test_two_ranks_stay_together(tmp_path):
