@@ -51,7 +51,7 @@ class Pullback:
                 tolerance = max(1e-10, 100 * torch.finfo(y.dtype).eps)
                 if bool((mix @ rows - plain).norm() <= tolerance * plain.norm()):
                     return rows
-            except (RuntimeError, NotImplementedError):
+            except (RuntimeError, NotImplementedError):  # some op has no batching rule: row by row, then
                 pass
             self._batched = False
         return torch.stack([self._backward(y, w, batched=False) for w in weights])

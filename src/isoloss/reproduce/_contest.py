@@ -63,6 +63,20 @@ def contest(
     }
 
 
+def contests(
+    each: Each,
+    run: Callable[..., Run],
+    contenders: Mapping[str, Sequence[str]],
+    rates: Mapping[str, float],
+    seeds: int,
+) -> dict[str, dict[str, Any]]:
+    """A contest per optimizer, whose name is given to every run as optimizer_name."""
+    return {
+        name: contest(each, run, contenders[name], seeds=seeds, rate=rate, optimizer_name=name)
+        for name, rate in rates.items()
+    }
+
+
 def sweep(
     contenders: Sequence[str],
     rate: float,

@@ -8,7 +8,7 @@ import torch
 
 from isoloss.dependent import teleport_
 from isoloss.reproduce._ascent import gradient_norm
-from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
+from isoloss.reproduce._contest import against_control, both_rates, contests, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._network import symmetries
@@ -159,9 +159,4 @@ def plot(results: dict[str, Any]):
 def regression(settings: Regression, each: Each) -> dict[str, Any]:
     """All contenders at the published rates and at their own best."""
     rates = {"GD": settings.gd_rate, "AdaGrad": settings.adagrad_rate}
-    return {
-        "contests": {
-            name: contest(each, run, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name)
-            for name, rate in rates.items()
-        }
-    }
+    return {"contests": contests(each, run, CONTENDERS, rates, settings.seeds)}

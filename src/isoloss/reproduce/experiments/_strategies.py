@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from isoloss.reproduce._ascent import follow, gradient_norm
-from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
+from isoloss.reproduce._contest import against_control, both_rates, contests, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
@@ -146,9 +146,4 @@ def plot(results: dict[str, Any]):
 def strategies(settings: Strategies, each: Each) -> dict[str, Any]:
     """Momentum with three strategies, AdaGrad with two norms."""
     rates = {"momentum": settings.momentum_rate, "AdaGrad": settings.adagrad_rate}
-    return {
-        "contests": {
-            name: contest(each, run, CONTENDERS[name], seeds=settings.seeds, rate=rate, optimizer_name=name)
-            for name, rate in rates.items()
-        }
-    }
+    return {"contests": contests(each, run, CONTENDERS, rates, settings.seeds)}
