@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from math import prod
 
+import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 Factors = tuple[tuple[int, int], ...]
 
@@ -46,6 +48,29 @@ class Block:
             return tensor.view(self.shape) if tensor.is_contiguous() else self._strided(tensor)
         return self._strided(tensor)
 
+    def read(self, tensor: Tensor) -> Tensor:
+        """What `view` shows, not to be written to; runs under `torch.func`, whatever is batched there."""
+        if not transformed():
+            return self.view(tensor)
+        if self.covers(tuple(tensor.shape)):
+            return tensor.reshape(self.shape)
+        return tensor.flatten()[self._places(tensor)].reshape(self.shape)
+
+    def replaced(self, tensor: Tensor, new: Tensor) -> Tensor:
+        """The tensor with new values in this block, as a new tensor; runs under `torch.func`.
+
+        Args:
+            tensor: The whole.
+            new: What comes in the place of the block, of the shape of its view.
+        """
+        places = self._places(tensor)
+        return tensor.flatten().index_put((places,), new.to(tensor.dtype).flatten()).reshape(tensor.shape)
+
+    def _places(self, tensor: Tensor) -> Tensor:
+        # Of the flattened tensor, in the order of the view.
+        shape = tuple(tensor.shape)
+        return self.view(torch.arange(prod(shape), device=tensor.device).reshape(shape)).flatten()
+
     def _strided(self, tensor: Tensor) -> Tensor:
         stride = [
             step * along
@@ -54,6 +79,11 @@ class Block:
         ]
         offset = sum(s * along for s, along in zip(self.start, tensor.stride(), strict=True))
         return tensor.as_strided(self.shape, stride, tensor.storage_offset() + offset)
+
+
+def transformed() -> bool:
+    """Is this inside a transform of `torch.func`? There what is batched cannot be written into what is not."""
+    return peek_interpreter_stack() is not None
 
 
 def _nested(axis: Factors) -> bool:

@@ -97,7 +97,7 @@ class Slot:
         return block
 
     def _diagonal(self, frame: Frame, block: Tensor, tensors: Mapping[str, Tensor], sign: int) -> Tensor:
-        d = frame.block.view(tensors[frame.parameter])
+        d = frame.block.read(tensors[frame.parameter])
         order = sorted(range(d.ndim), key=lambda i: frame.dims[i])
         shape = [1] * block.ndim
         for i in range(d.ndim):
@@ -115,7 +115,7 @@ class Operand:
 
     def of(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The block's view, to the power."""
-        x = self.block.view(tensors[self.parameter])
+        x = self.block.read(tensors[self.parameter])
         return x if self.power == 1 else x**self.power
 
 

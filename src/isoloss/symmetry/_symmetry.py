@@ -10,6 +10,7 @@ from torch import Tensor
 
 from isoloss.groups import Group, Permutation, PositiveScaling, SignFlip
 from isoloss.groups._group import check_scale
+from isoloss.symmetry._block import transformed
 from isoloss.symmetry._slot import Shift, Slot
 
 Tensors = Mapping[str, Tensor]
@@ -232,6 +233,10 @@ class Symmetry:
                 old = moved.get(name, source[name])
                 new = rule(slot, old.reshape(slot.block.shape))
                 moved[name] = new.reshape(old.shape)
+                continue
+            if transformed():
+                old = moved.get(name, source[name])
+                moved[name] = slot.block.replaced(old, rule(slot, slot.block.read(old)))
                 continue
             # A clone would keep the layout; as_strided views of it then write where they read.
             if name not in moved:

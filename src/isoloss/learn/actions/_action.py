@@ -21,10 +21,17 @@ class Action(Protocol):
         parameters: Names of the weights that move.
     """
 
-    name: str
-    group: Group
-    batch: tuple[int, ...]
-    parameters: tuple[str, ...]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def group(self) -> Group: ...  # noqa: D102
+
+    @property
+    def batch(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def parameters(self) -> tuple[str, ...]: ...  # noqa: D102
 
     def act(self, g: Tensor, parameters: Tensors, data: Tensors) -> Tensors:
         """The weights that g moves, as new tensors by name.
