@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.func import vmap
 from torch.testing import assert_close
 
 from isoloss.symmetry import Block
@@ -107,3 +108,21 @@ def test_the_three_layouts_of_a_fused_weight(part, layout):
 def test_scalars_and_empty_axes():
     assert Block((), ()).view(torch.tensor(3.0)) == 3.0
     assert Block.whole((0, 2)).view(torch.zeros(0, 2)).shape == (0, 2)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(blocks())
+def test_reads_and_replaces_under_vmap_as_it_views(drawn):
+    block, shape = drawn
+    for tensor in layouts(shape):
+        batch = torch.stack([tensor, -tensor], -1)
+        read = vmap(block.read, in_dims=-1)(batch)
+        assert_close(read, torch.stack([block.view(tensor), -block.view(tensor)]), rtol=0, atol=0)
+        assert_close(block.read(tensor), block.view(tensor), rtol=0, atol=0)
+        if len(set(literal(block, tensor).flatten().tolist())) < prod(block.shape):
+            continue  # entries that are seen twice cannot be given two values
+        new = torch.rand(2, *block.shape, dtype=torch.float64)
+        replaced = vmap(block.replaced, in_dims=(None, 0))(tensor, new)
+        want = tensor.clone()
+        block.view(want).copy_(new[1])
+        assert_close(replaced[1], want, rtol=0, atol=0)

@@ -5,7 +5,7 @@ from math import prod
 import pytest
 import torch
 from torch import Tensor
-from torch.func import jvp
+from torch.func import jvp, vmap
 from torch.testing import assert_close
 
 from isoloss.groups import GeneralLinear, Orthogonal, Permutation, PositiveScaling, SignFlip
@@ -517,3 +517,36 @@ def test_scale_is_the_size_of_the_step():
     small = symmetry.sample(1e-3, torch.Generator().manual_seed(0)).log().abs().max()
     large = symmetry.sample(1.0, torch.Generator().manual_seed(0)).log().abs().max()
     assert_close(large / small, torch.tensor(1e3), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("batched", ["both", "element", "tensors"])
+@pytest.mark.parametrize("differentiated", [True, False])
+def test_many_at_once_are_each_alone(name, batched, differentiated):
+    """Under vmap either may be batched; what is not is not written to."""
+    case = CASES[name]()
+    symmetry, given = case.symmetry, {n: t.clone() for n, t in case.tensors.items()}
+    options = {} if isinstance(symmetry.group, Permutation) else {"dtype": torch.float64}
+    elements = torch.stack([symmetry.sample(**options) for _ in range(2)])
+    tensors = {n: torch.stack([t, t + 0.1]) for n, t in case.tensors.items()}
+    g = elements[0] if batched == "tensors" else elements
+    w = case.tensors if batched == "element" else tensors
+    dims = (None if batched == "tensors" else 0, None if batched == "element" else 0)
+    with torch.set_grad_enabled(differentiated):
+        together = vmap(symmetry.act, in_dims=dims)(g, w)
+    for i in range(2):
+        one = case.tensors if batched == "element" else {n: t[i] for n, t in tensors.items()}
+        alone = symmetry.act(elements[0 if batched == "tensors" else i], one)
+        # The same operations in a batch: they may be summed in another order.
+        assert_close({n: t[i] for n, t in together.items()}, alone, rtol=1e-12, atol=1e-12)
+    assert_close(case.tensors, given, rtol=0, atol=0)
+
+
+def test_batches_in_any_memory_layout():
+    """Views by strides need the batch in front; blocks are read without."""
+    case = CASES["linear_queries_and_keys"]()
+    g = case.symmetry.sample(dtype=torch.float64)
+    last = {n: torch.stack([t, t + 0.1], -1) for n, t in case.tensors.items()}
+    together = vmap(case.symmetry.act, in_dims=(None, -1))(g, last)
+    alone = case.symmetry.act(g, {n: t[..., 1].contiguous() for n, t in last.items()})
+    assert_close({n: t[1] for n, t in together.items()}, alone, rtol=1e-12, atol=1e-12)

@@ -71,9 +71,8 @@ def test_outputs_stay_for_each_task_and_derivatives_are_those_of_a_loop(group):
 
 
 def test_wrong_charge_changes_the_outputs():
-    wrong = Symmetry(
-        GeneralLinear(4), tuple(Slot(s.parameter, s.block, s.dims) for s in hidden(GeneralLinear(4)).slots)
-    )
+    slots = (Slot("w1", Block.whole((4, 3)), (0,)), Slot("w2", Block.whole((2, 4)), (1,)))
+    wrong = Symmetry(GeneralLinear(4), slots)
     w = {n: t[0] for n, t in draw().items()}
     new = Exact(wrong).act(wrong.sample(dtype=torch.float64), w, {})
     assert (new["w2"] @ new["w1"] - w["w2"] @ w["w1"]).abs().max() > 0.1

@@ -26,7 +26,8 @@ class Whiten:
     A constant of the point: no derivative goes through it, for that of eigenvectors is infinite where eigenvalues meet.
 
     Attributes:
-        floor: Eigenvalues below this fraction of the mean count as that much.
+        floor: Eigenvalues below this fraction of the mean count as that much. Where all are zero, or activations are
+            not finite, nothing is proposed.
     """
 
     floor: float = 1e-6
@@ -56,13 +57,20 @@ class Whiten:
             raise ValueError(
                 f"Whiten: there must be hidden units to whiten; got none from {action.name}; ask suits(action) first."
             )
-        wide = s.detach().double()
+        wide = _scaled(s.detach().double())
         if isinstance(action.group, PositiveScaling):
-            sizes = wide.square().sum(-1)
-            return (-0.5 * self._log(sizes)).to(s)
+            return (-0.5 * self._log(wide.square().sum(-1))).to(s)
         values, vectors = torch.linalg.eigh(wide @ wide.mT)
         return ((vectors * (-0.5 * self._log(values))) @ vectors.mT).to(s)
 
     def _log(self, values: Tensor) -> Tensor:
-        mean = values.mean(-1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
-        return (values / mean).clamp_min(self.floor).log()
+        mean = values.mean(-1, keepdim=True)
+        some = mean > 0
+        return torch.where(some, values / torch.where(some, mean, 1.0), 1.0).clamp_min(self.floor).log()
+
+
+def _scaled(s: Tensor) -> Tensor:
+    """Divided by the largest entry, whose square may be no number; zero if there are entries that are none."""
+    s = torch.where(s.isfinite().all(), s, 0.0)
+    largest = s.abs().amax()
+    return s / torch.where(largest > 0, largest, 1.0)
