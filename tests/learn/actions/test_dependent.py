@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import grad, vmap
+from torch.func import grad, jvp, vmap
 from torch.testing import assert_close
 
 from isoloss import dependent
@@ -253,6 +253,23 @@ def test_derivative_of_a_derivative_under_vmap():
         central = (slope_length(a[i] + h * d) - slope_length(a[i] - h * d)) / (2 * h)
         # Rounding of the two values over 2 h, and h^2 times a third derivative of their size.
         assert_close((got[i] * d).sum(), central, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_second_derivatives_are_the_same_forward_and_backward(shape):
+    """`torch.linalg.solve` differentiated forward twice would give half of a term."""
+    c = case(shape)
+    a = 0.1 * torch.randn(6, 6, dtype=torch.float64)
+
+    def height(t: Tensor) -> Tensor:
+        return c.action.act(element(c.action, t * a, 2.0), c.parameters, c.data)["w2"].pow(3).sum()
+
+    def forward(f):
+        return lambda t: jvp(f, (t,), (torch.ones_like(t),))[1]
+
+    t = torch.ones((), dtype=torch.float64)
+    # The same derivative by two routes, through matrices of condition below 1e4.
+    assert_close(forward(forward(height))(t), grad(grad(height))(t), rtol=1e-9, atol=0)
 
 
 def test_samples_as_columns():

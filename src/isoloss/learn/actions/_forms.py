@@ -31,13 +31,19 @@ def right_quotient(b: Tensor, s: Tensor) -> Tensor:
     """
     h, k = s.shape
     if h == k:
-        return torch.linalg.solve_ex(s, b, left=False).result
+        return _divide(b, s)
     gram = s.mT @ s if k < h else s @ s.mT
     rounding = max(h, k) * torch.finfo(s.dtype).eps * gram.diagonal().mean()
     gram = gram + rounding * torch.eye(len(gram), dtype=s.dtype, device=s.device)
     if k < h:
-        return torch.linalg.solve_ex(gram, b, left=False).result @ s.mT
-    return torch.linalg.solve_ex(gram, b @ s.mT, left=False).result
+        return _divide(b, gram) @ s.mT
+    return _divide(b @ s.mT, gram)
+
+
+def _divide(b: Tensor, s: Tensor) -> Tensor:
+    """b S^-1; numbers that are none where S is singular. The nested forward rule of `linalg.solve` is wrong."""
+    lu, pivots, _ = torch.linalg.lu_factor_ex(s)
+    return torch.linalg.lu_solve(lu, pivots, b, left=False)
 
 
 def units(v: Tensor, x: Tensor, columns: int, activation: Activation) -> Tensor:
@@ -86,7 +92,7 @@ def _one(
         moved = v + right_quotient(target - activation.inverse(s), x)
     else:
         moved = right_quotient(target, x)
-    read = torch.linalg.solve_ex(g, u[:, :h], left=False).result
+    read = _divide(u[:, :h], g)
     return moved, torch.cat([read, u[:, h:]], 1)
 
 
