@@ -28,8 +28,8 @@ class SquaresTasks(ABC):
 
     Args:
         conditioning: Tasks are drawn anew until all singular values of J at the start lie between 1 / conditioning
-            and conditioning. With 10, seven of
-            eight ellipses and two of three valleys are kept. None keeps all, as the paper does.
+            and conditioning. A bound of 10 keeps seven of eight ellipses and two of three valleys. None keeps all, as
+            the paper does.
 
     Raises:
         ValueError: If conditioning is not greater than 1.
