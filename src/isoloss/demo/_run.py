@@ -14,7 +14,6 @@ import torch
 import isoloss
 from isoloss._files import write_json
 from isoloss.demo._contenders import CONTENDERS, Contender
-from isoloss.demo._data import Data
 from isoloss.demo._figure import save_figure
 from isoloss.demo._runs import Progress, Runs
 from isoloss.demo._scenes import Scene, change, scenes
@@ -22,6 +21,7 @@ from isoloss.demo._setup import Setup
 from isoloss.demo._sweep import ranked, sweep
 from isoloss.demo._train import finite
 from isoloss.demo._verdict import judge
+from isoloss.problems import Data
 
 TOLERANCE = 1e-10
 """Relative change of the outputs, in float64, that counts as unchanged: the bound of the finder's check."""

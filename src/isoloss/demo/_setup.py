@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from isoloss._files import make_folder
-from isoloss.demo._data import Data, load
 from isoloss.demo._figure import matplotlib
 from isoloss.demo._models import build
 from isoloss.demo._settings import Settings
 from isoloss.finding import find
+from isoloss.problems import Data, load
 from isoloss.symmetry import Symmetries
 
 

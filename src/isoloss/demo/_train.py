@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from isoloss.demo._data import Data
+from isoloss.problems import Data
 from isoloss.teleport import Jump
 
 CHUNK = 4096

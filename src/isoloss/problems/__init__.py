@@ -6,6 +6,7 @@ from isoloss.problems._element import element, rotation
 from isoloss.problems._ellipse import Ellipse
 from isoloss.problems._generalized_booth import GeneralizedBooth
 from isoloss.problems._generalized_rosenbrock import GeneralizedRosenbrock
+from isoloss.problems._images import DATA_FOLDER, Data, load, where
 from isoloss.problems._matrix_factorization import MatrixFactorization
 from isoloss.problems._module import ProblemModule
 from isoloss.problems._problem import Problem
@@ -29,10 +30,12 @@ PROBLEMS: dict[str, type[Problem]] = {
 
 __all__ = [
     "BOOTH",
+    "DATA_FOLDER",
     "PROBLEMS",
     "ROSENBROCK",
     "Ascent",
     "Booth",
+    "Data",
     "Ellipse",
     "GeneralizedBooth",
     "GeneralizedRosenbrock",
@@ -49,6 +52,8 @@ __all__ = [
     "Trajectory",
     "descend",
     "element",
+    "load",
     "rotation",
     "squared_gradient",
+    "where",
 ]

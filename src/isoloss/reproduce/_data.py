@@ -8,10 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from isoloss.demo import Data, load
-
-DATA_FOLDER = "../shared/data"
-"""Where images are looked for by default, relative to the working directory; nothing is amiss where it is not there."""
+from isoloss.problems import DATA_FOLDER, Data, load, where
 
 
 def check_folder(folder: str | Path) -> None:
@@ -26,12 +23,6 @@ def check_folder(folder: str | Path) -> None:
             f"reproduce: data must be a folder with mnist.npz and the like; got {folder}, {reason}; "
             "leave it out to have the data downloaded."
         )
-
-
-def where(name: str, folder: str | Path) -> str:
-    """The file of a data set, NAME.npz or NAME_small.npz in the folder, or its name if it must be downloaded."""
-    files = [Path(folder) / f"{name}{suffix}.npz" for suffix in ("", "_small")]
-    return next((str(path) for path in files if path.is_file()), name)
 
 
 @lru_cache(maxsize=4)

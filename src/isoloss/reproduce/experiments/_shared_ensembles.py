@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from isoloss.demo import Data
 from isoloss.ensemble import RECIPES, Ensemble, OnBatch, WithinActivation, orbit_ensemble
 from isoloss.finding import find
+from isoloss.problems import Data
 from isoloss.reproduce._data import batches, images
 from isoloss.reproduce._experiment import Settings
 from isoloss.reproduce._network import FINDING, SLOPE

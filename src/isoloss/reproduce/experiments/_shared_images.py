@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from isoloss.demo import Data
 from isoloss.dependent import teleport_
+from isoloss.problems import Data
 from isoloss.reproduce._actions import Action, First, Second, like
 from isoloss.reproduce._ascent import Objective, ascend, gradient_norm
 from isoloss.reproduce._data import batches, images

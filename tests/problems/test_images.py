@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from isoloss.demo import load
+from isoloss.problems import load
 
 
 def keras(path, shape=(8, 8), **changes):

@@ -1,4 +1,4 @@
-"""Images and labels that the demo trains on."""
+"""Images and labels: by name, or from a file."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+
+DATA_FOLDER = "../shared/data"
+"""Where images are looked for by default, relative to the working directory; nothing is amiss where it is not there."""
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -60,6 +63,12 @@ class Data:
         return replace(self, x=x, y=y, x_validation=x_validation, y_validation=y_validation)
 
 
+def where(name: str, folder: str | Path) -> str:
+    """The file of a data set, NAME.npz or NAME_small.npz in the folder, or its name if it must be downloaded."""
+    files = [Path(folder) / f"{name}{suffix}.npz" for suffix in ("", "_small")]
+    return next((str(path) for path in files if path.is_file()), name)
+
+
 def load(name: str, samples: int = 12_000) -> Data:
     """Load images by name or by path.
 
@@ -85,7 +94,7 @@ def load(name: str, samples: int = 12_000) -> Data:
     elif name.endswith(".npz") or Path(name).exists():
         arrays = _npz(Path(name))
     else:
-        raise ValueError(f"demo: data must be digits, mnist or the path of an .npz file; got {name!r}.")
+        raise ValueError(f"load: data must be digits, mnist or the path of an .npz file; got {name!r}.")
     return _normalized(name, *arrays, samples=samples)
 
 
@@ -97,7 +106,7 @@ def _datasets():
         from sklearn import datasets
     except ImportError as error:
         raise ImportError(
-            "demo: digits and mnist come through scikit-learn: pip install 'isoloss[demo]'."
+            "load: digits and mnist come through scikit-learn: pip install 'isoloss[demo]'."
         ) from error
     return datasets
 
@@ -119,7 +128,7 @@ def _openml(name: str) -> Arrays:
         )
     except Exception as error:  # urllib, http and the parser of a captive portal's page each raise their own
         raise OSError(
-            f"demo: {name} is downloaded from OpenML, which failed "
+            f"load: {name} is downloaded from OpenML, which failed "
             f"({type(error).__name__}: {_one_line(error)}); "
             f"go online, give the path of a Keras-style {name}.npz to --data, or use --data digits."
         ) from error
@@ -131,7 +140,7 @@ def _openml(name: str) -> Arrays:
 def _npz(path: Path) -> Arrays:
     if not path.is_file():
         raise ValueError(
-            f"demo: data must be digits, mnist or the path of an .npz file; got {path}, which is no file, seen from "
+            f"load: data must be digits, mnist or the path of an .npz file; got {path}, which is no file, seen from "
             f"{Path.cwd()}."
         )
     try:
@@ -142,7 +151,7 @@ def _npz(path: Path) -> Arrays:
             x, y, x_test, y_test = (file[key] for key in KEYS)
     except Exception as error:  # a truncated or mislabelled archive raises one of half a dozen types
         raise ValueError(
-            f"demo: {path} must be an .npz in the layout of Keras; got {_one_line(error)}."
+            f"load: {path} must be an .npz in the layout of Keras; got {_one_line(error)}."
         ) from error
     return x, y, x_test, y_test
 
@@ -151,11 +160,11 @@ def _normalized(name: str, x, y, x_test, y_test, *, samples: int) -> Data:
     for images, labels in ((x, y), (x_test, y_test)):
         if images.ndim not in (3, 4) or labels.size != len(images) or not len(images):
             raise ValueError(
-                "demo: images must be (sample, height, width) or (sample, height, width, channel), with one "
+                "load: images must be (sample, height, width) or (sample, height, width, channel), with one "
                 f"label each; got images {images.shape}, labels {labels.shape}."
             )
         if labels.dtype.kind not in "iu":
-            raise ValueError(f"demo: labels must be integers; got {labels.dtype}.")
+            raise ValueError(f"load: labels must be integers; got {labels.dtype}.")
     x, x_test = (_channels_first(images[:samples]) for images in (x, x_test))
     y, y_test = (torch.as_tensor(labels.reshape(-1)[:samples].astype(np.int64)) for labels in (y, y_test))
     mean, spread = x.mean(), x.std().clamp_min(1e-6)
