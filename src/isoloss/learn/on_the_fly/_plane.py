@@ -10,7 +10,7 @@ from isoloss.problems._numbers import beside, times
 
 
 def angle_slope(form: QuadraticForm, x: Tensor, angle: Tensor, lr: float | Tensor) -> Tensor:
-    r"""The derivative of the next loss in the angle, :math:`\partial f(x_{t+1}) / \partial \theta_t`, for a quadratic form.
+    r"""The derivative :math:`\partial f(x_{t+1}) / \partial \theta_t` of the next loss in the angle.
 
     .. math::
         2\, (R_\theta B x)^T (1 - 2 \alpha A)^2 R_{\theta + \pi/2} B x
@@ -18,8 +18,8 @@ def angle_slope(form: QuadraticForm, x: Tensor, angle: Tensor, lr: float | Tenso
         \qquad B = A^{1/2}
 
     Here phi is the angle from the eigenvector of the smaller eigenvalue :math:`\lambda_1` to
-    :math:`B y_t = R_\theta B x`: the long axis of the ellipse is at 0, the short one at pi/2. It follows what is true of
-    the paper's two claims.
+    :math:`B y_t = R_\theta B x`: the long axis of the ellipse is at 0, the short one at pi/2. So the paper's two claims
+    hold with provisos.
 
     **The direction.** The update turns y toward the short axis if and only if :math:`\alpha < 1 / \mathrm{tr} A`
     (`reversal_rate`), toward the long axis beyond, and vanishes at equality. The paper says "consistently", of any
@@ -36,7 +36,7 @@ def angle_slope(form: QuadraticForm, x: Tensor, angle: Tensor, lr: float | Tenso
     axis; on a circle around the minimum 45 degrees are right. It is y that counts, and x only at :math:`\theta = 0`.
 
     **Misprints.** The last two equations of Appendix B have :math:`2 (B x)^T \Lambda R_{\pi/2} B x`; see
-    `printed_slope`.
+    `published_angle_slope`.
 
     Args:
         form: A quadratic form of two variables.
@@ -58,30 +58,29 @@ def angle_slope(form: QuadraticForm, x: Tensor, angle: Tensor, lr: float | Tenso
     return 2 * (here * shrink * ahead).sum(-1)
 
 
-def printed_slope(form: QuadraticForm, x: Tensor, angle: Tensor, lr: float | Tensor) -> Tensor:
+def published_angle_slope(form: QuadraticForm, x: Tensor, lr: float | Tensor) -> Tensor:
     r"""The same as Appendix B prints it, :math:`2 (B x)^T \Lambda R_{\pi/2} B x`: wrong, for comparison.
 
     With :math:`C A C = (1 - 2 \alpha A)^2 = Q \Lambda Q^T` (printed without the transpose) two things go astray.
     :math:`R_{-\theta}` and :math:`R_\theta` are cancelled across :math:`C A C`, with which they do not commute, so that
     the derivative does not depend on theta; and :math:`\Lambda` stands for :math:`Q \Lambda Q^T`. Both steps together
-    are harmless exactly where :math:`R_\theta` turns the plane by the angle of the first eigenvector, modulo pi, or
+    are harmless for all x exactly where :math:`R_\theta` turns the plane by the angle of the first eigenvector, modulo pi, or
     where the two shrinking factors are equal (and both sides 0): for a diagonal A at theta = 0, so in the first step.
     The equation for the updates above them in the Appendix is right.
 
     Args:
         form: A quadratic form of two variables.
         x: The points, ``(*batch, 2)``.
-        angle: Not used: that is the mistake.
         lr: The learning rate, one or ``(*batch)``.
 
     References:
         2025 paper, Appendix B, the last two equations.
     """
-    _check(form, "printed_slope")
+    _check(form, "published_angle_slope")
     u = form.residual(x)
     shrink = (1 - 2 * beside(lr, u).unsqueeze(-1) * form.spectrum[0].to(u)).square()
     turned = torch.stack([-u[..., 1], u[..., 0]], -1)
-    return 2 * (u * shrink * turned).sum(-1) + 0 * angle
+    return 2 * (u * shrink * turned).sum(-1)
 
 
 def reversal_rate(form: QuadraticForm) -> Tensor:
