@@ -64,9 +64,9 @@ def published_angle_slope(form: QuadraticForm, x: Tensor, lr: float | Tensor) ->
     With :math:`C A C = (1 - 2 \alpha A)^2 = Q \Lambda Q^T` (printed without the transpose) two things go astray.
     :math:`R_{-\theta}` and :math:`R_\theta` are cancelled across :math:`C A C`, with which they do not commute, so that
     the derivative does not depend on theta; and :math:`\Lambda` stands for :math:`Q \Lambda Q^T`. Both steps together
-    are harmless for all x exactly where :math:`R_\theta` turns the plane by the angle of the first eigenvector, modulo pi, or
-    where the two shrinking factors are equal (and both sides 0): for a diagonal A at theta = 0, so in the first step.
-    The equation for the updates above them in the Appendix is right.
+    are harmless for all x exactly where theta is the angle of the first eigenvector, modulo pi, or where the two
+    shrinking factors are equal (and both sides 0): for a diagonal A at theta = 0, so in the first step. The equations
+    above them in the Appendix are right.
 
     Args:
         form: A quadratic form of two variables.
