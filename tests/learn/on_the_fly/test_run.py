@@ -133,6 +133,18 @@ def test_a_quarter_turn_at_the_rate_of_newton_ends_in_two_steps():
     assert (plain.losses[20] > 1e-8 * plain.losses[0]).all()
 
 
+def test_rotations_drawn_anew_contract_like_the_mean_of_the_factors():
+    """The phase is then uniform before every step: the mean of the logarithm over it, by the rule of rectangles."""
+    form = QuadraticForm(torch.diag(torch.tensor([1.0, 10.0], dtype=torch.float64)))
+    phase = torch.arange(4000, dtype=torch.float64) * (2 * pi / 4000)
+    x = form.point(torch.stack([phase.cos(), phase.sin()], -1))
+    for lr in (0.02, 0.04, 0.08):
+        factors = (1 - 2 * lr * form.spectrum[0]).abs()
+        losses = descend(form, x, lr=lr, steps=1).losses
+        growth = (losses[1] / losses[0]).log().mean() / 2
+        assert_close(growth, factors.mean().log(), rtol=1e-10, atol=0)
+
+
 # --- optimizees ---
 
 

@@ -265,8 +265,9 @@ def judge(results: dict[str, Any]) -> list[Finding]:
         Finding(
             "the update of the angle consistently rotates toward the shorter axis",
             None if None in turns else turns == (1, 1),
-            f"at {_finding_share(turns[0])} at rates below 1 / tr A, at {_finding_share(turns[1])} beyond, where "
-            f"descent still converges: up to 1 / λ₂, which is {1 / max(limits):.3g} to {1 / min(limits):.3g} times 1 / tr A",
+            f"at {_finding_share(turns[0])} at rates below 1 / tr A, at {_finding_share(turns[1])} at rates beyond, "
+            f"where descent still converges: up to 1 / λ₂, which is {1 / max(limits):.3g} to {1 / min(limits):.3g} "
+            "times 1 / tr A",
         ),
         Finding(
             "it does so if and only if the learning rate is below 1 / tr A, at which descent does best",
