@@ -57,8 +57,8 @@ def descend_on_the_fly(
         \theta_{t+1} = \theta_t - \beta\, \partial f(x_{t+1}) / \partial \theta_t
 
     with :math:`g_\theta = \exp(\sum_i \theta_i E_i)` in the basis of the Lie algebra, the same element for every step
-    but for what it has learned. The derivative goes through the gradient at y, and takes x for constant. Where the group
-    is not compact nothing bounds the element: a rate that is too large ends in losses that are not finite.
+    but for what it has learned. The derivative goes through the gradient at y, and takes x for constant. Where the
+    group is not compact nothing bounds the element: a rate that is too large ends in losses that are not finite.
 
     Args:
         problem: What to minimize.
