@@ -117,6 +117,14 @@ TINY = {
     "strategies": {"seeds": 1, "epochs": 4, "teleport_at": 1, "steps": 2},
     "optimizers": IMAGES
     | {"hidden": (6, 5), "minibatches": 1, "minibatch": 20, "steps": 1, "adagrad_teleport_at": 1},
+    "on-the-fly": {
+        "seeds": 3,
+        "steps": 3,
+        "rates": 5,
+        "group_rates": (1.0, 10.0),
+        "points": 30,
+        "dimensions": 3,
+    },
 }
 
 

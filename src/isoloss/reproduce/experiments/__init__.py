@@ -15,6 +15,7 @@ from isoloss.reproduce.experiments._imbalance import imbalance
 from isoloss.reproduce.experiments._interpolation import interpolation
 from isoloss.reproduce.experiments._minima import minima
 from isoloss.reproduce.experiments._mnist import mnist
+from isoloss.reproduce.experiments._on_the_fly import on_the_fly
 from isoloss.reproduce.experiments._optimizers import optimizers
 from isoloss.reproduce.experiments._orbits import orbits
 from isoloss.reproduce.experiments._plane import plane
@@ -52,6 +53,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         generalization,
         strategies,
         optimizers,
+        on_the_fly,
     )
 }
 

@@ -1,6 +1,7 @@
 """The theorems on teleportation as functions of any loss, one file per statement; each says where it was mended."""
 
 from isoloss.teleport.theory._basin import BasinRun, basin_run, sgd_bound, sgd_rate
+from isoloss.teleport.theory._components import NewtonComponents, newton_components, newton_growth, power_gap
 from isoloss.teleport.theory._derivatives import Loss
 from isoloss.teleport.theory._fields import Field, bracket, derivation, reverse_gradient, turned_gradient
 from isoloss.teleport.theory._flat import flatten
@@ -23,6 +24,7 @@ __all__ = [
     "Field",
     "Loss",
     "Move",
+    "NewtonComponents",
     "NewtonStep",
     "OneTeleport",
     "accelerates",
@@ -42,8 +44,11 @@ __all__ = [
     "misalignment",
     "misalignment_along_flow",
     "newton_bound",
+    "newton_components",
     "newton_direction",
+    "newton_growth",
     "one_teleport_is_enough",
+    "power_gap",
     "required_lead",
     "reverse_gradient",
     "sgd_bound",
