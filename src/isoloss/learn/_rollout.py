@@ -24,3 +24,9 @@ class Rollout:
     changes: Tensor
     sizes: Tensor
     rates: Tensor
+
+    @property
+    def mean_rate(self) -> float:
+        """Geometric mean of the effective learning rates that are positive and finite, over steps and tasks."""
+        known = self.rates[self.rates.isfinite() & (self.rates > 0)]
+        return float(known.log().mean().exp())

@@ -1,0 +1,146 @@
+"""A meta-optimizer: the parts that a variant names, and how their decisions make a step."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.learn._design import Design
+from isoloss.learn._flat import Layout
+from isoloss.learn._observation import Observation, observe, observer_start
+from isoloss.learn._state import State, part_of, under
+from isoloss.learn.actions import Action
+from isoloss.learn.parts import PARTS, Part, Teleport
+from isoloss.learn.tasks import Tasks
+
+_KEY = "learned_"  # a ModuleDict holds no module named update
+
+
+class MetaOptimizer(nn.Module):
+    r"""Chooses the local update and the group element of n optimizees, step by step.
+
+    .. math:: v_t = \beta_t v_{t-1} + f_t - \eta_t \nabla_t, \qquad w_{t+1} = g_t \cdot (w_t + v_t)
+
+    where what is not in the variant is absent: 1 for g, 0 for the rest. `design.order` says on which side of the local
+    step g acts.
+
+    Args:
+        design: What is learned, and how.
+        layout: Names and shapes of the optimizee's weights; only networks of the kind "whole" need it.
+        actions: What moves the optimizee; likewise.
+
+    Raises:
+        ValueError: If the network is of the kind "whole" and layout is missing, or the variant has tele and there is no
+            action.
+
+    References:
+        Dissertation, Section 5.5 and Algorithm 3; 2025 paper, Algorithms 1 and 3.
+    """
+
+    def __init__(self, design: Design, layout: Layout | None = None, actions: Sequence[Action] = ()):
+        super().__init__()
+        if design.network == "whole" and layout is None:
+            raise ValueError(
+                "MetaOptimizer: a network that reads the whole gradient must know its size; got no layout; "
+                "use MetaOptimizer.of(design, tasks), or network='coordinate'."
+            )
+        self.design, self.layout = design, layout if design.network == "whole" else None
+        self.parts = nn.ModuleDict(
+            {
+                _KEY + name: Teleport(design, layout, actions) if part is Teleport else part(design, layout)  # type: ignore[call-arg]
+                for name, part in PARTS.items()
+                if name in design.variant
+            }
+        )
+
+    @classmethod
+    def of(cls, design: Design, tasks: Tasks) -> "MetaOptimizer":
+        """A meta-optimizer for these tasks, with freshly drawn networks.
+
+        Raises:
+            ValueError: If the variant has tele and nothing can teleport the tasks.
+        """
+        if "tele" in design.variant and not tasks.actions:
+            raise ValueError(
+                f"MetaOptimizer: tele needs tasks with an action; {tasks.name} has none; leave tele out of the variant."
+            )
+        return cls(
+            design, Layout.of(tasks.draw(1, torch.Generator().manual_seed(0)).parameters), tasks.actions
+        )
+
+    def part(self, name: str) -> Part:
+        """The part of that name."""
+        part = self.parts[_KEY + name]
+        assert isinstance(part, Part)
+        return part
+
+    def start(self, layout: Layout, weights: Tensor, actions: int = 0) -> State:
+        """What is remembered before the first step.
+
+        Args:
+            layout: Of the optimizees.
+            weights: Where they start, (n, P).
+            actions: Number of actions that can teleport them.
+
+        Raises:
+            ValueError: If the optimizee has not the shape that the networks were made for.
+        """
+        if self.layout is not None and self.layout != layout:
+            raise ValueError(
+                f"MetaOptimizer: networks that read the whole gradient fit one optimizee; got {layout.shapes}, "
+                f"made for {self.layout.shapes}; learn one with network='coordinate'."
+            )
+        state = under("observer", observer_start(layout, weights)) | {
+            "home": weights.norm(dim=1, keepdim=True)
+        }
+        if "momentum" in self.design.variant:
+            state |= {"velocity": torch.zeros_like(weights)}
+        for name in self.design.variant:
+            state |= under(name, self.part(name).start(weights, actions))
+        return {name: value.detach() for name, value in state.items()}
+
+    def see(
+        self, layout: Layout, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor]
+    ) -> tuple[Observation, State]:
+        """What is known with this gradient (n, P) at these weights (n, P), and the memory that includes it."""
+        seen, kept = observe(layout, weights, gradient, part_of(state, "observer"))
+        return seen, dict(state) | under("observer", kept)
+
+    def move(self, seen: Observation, state: Mapping[str, Tensor]) -> tuple[Tensor, State]:
+        """The local step (n, P), and the memory after it."""
+        state, step = dict(state), torch.zeros_like(seen.weights)
+        if "update" in self.design.variant:
+            f, kept = self.part("update").decide(seen, part_of(state, "update"))
+            step, state = step + f, state | under("update", kept)
+        if "lr" in self.design.variant:
+            rate, kept = self.part("lr").decide(seen, part_of(state, "lr"))
+            step, state = step - rate * seen.gradient, state | under("lr", kept)
+        if "momentum" in self.design.variant:
+            beta, kept = self.part("momentum").decide(seen, part_of(state, "momentum"))
+            step = beta * state["velocity"] + step
+            state |= under("momentum", kept)
+        step = self._trusted(seen, step, state["home"])
+        if "momentum" in self.design.variant:
+            state["velocity"] = step
+        return step, state
+
+    def elements(
+        self,
+        seen: Observation,
+        state: Mapping[str, Tensor],
+        actions: Sequence[Action],
+        proposals: Sequence[Tensor],
+    ) -> tuple[list[Tensor], State]:
+        """For every action the algebra element of the teleport, (n, *algebra_shape), and the memory after it."""
+        part = self.part("tele")
+        assert isinstance(part, Teleport)
+        found, kept = part.decide(seen, part_of(state, "tele"), actions, proposals)
+        return found, dict(state) | under("tele", kept)
+
+    def _trusted(self, seen: Observation, step: Tensor, home: Tensor) -> Tensor:
+        if self.design.trust == float("inf"):
+            return step
+        bound = self.design.trust * (home + seen.weights.norm(dim=1, keepdim=True))
+        # A smooth minimum of the two lengths; the floor is for weights that are all zero.
+        bound = bound.clamp_min(1e-6)
+        return step * bound / (bound.square() + step.square().sum(1, keepdim=True)).sqrt()

@@ -1,0 +1,47 @@
+"""The learning rate of gradient descent."""
+
+from math import log
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.learn._design import Design
+from isoloss.learn._flat import Layout
+from isoloss.learn._observation import Observation
+from isoloss.learn._state import State
+from isoloss.learn.parts._part import Part, first_rate
+from isoloss.learn.parts._update import RETURN, STRIDE
+
+
+class LearningRate(Part):
+    r"""Learns one learning rate for all weights, step by step; the update is :math:`-\eta_t \nabla_t`.
+
+    With units "rate" its logarithm moves as that of `Update` does; with units "direct" it is
+    :math:`\eta_{\max}\, \mathrm{sigmoid}(m(\nabla_t, h_t))`.
+
+    References:
+        Dissertation, Section 5.5: LSTM(lr,tele); 2025 paper, Algorithm 3.
+    """
+
+    name: ClassVar[str] = "lr"
+
+    def __init__(self, design: Design, layout: Layout | None = None):
+        super().__init__(design, layout, 1)
+        self.log_rate = nn.Parameter(torch.tensor(log(design.rate))) if design.units == "rate" else None
+
+    def start(self, weights: Tensor, actions: int) -> State:
+        """See `Part`."""
+        zero = torch.zeros_like(weights[:, :1])
+        memory = {} if self.log_rate is None else {"rate": zero, "first": zero}
+        return self.network.start(self.rows(weights)) | memory
+
+    def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
+        """The learning rate, (n, 1)."""
+        outputs, kept = self.network(self.features(seen), state)
+        outputs = outputs.to(seen.weights.dtype)
+        if self.log_rate is None:
+            return self.design.rate * outputs.sigmoid(), kept
+        first = first_rate(seen, state)
+        rate = RETURN * state["rate"] + STRIDE * outputs.tanh()
+        return (rate + first + self.log_rate).exp(), kept | {"rate": rate, "first": first}

@@ -1,0 +1,72 @@
+"""What a part of a meta-optimizer is: a network, and a rule that turns its outputs into one decision."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from isoloss.learn._design import Design
+from isoloss.learn._flat import Layout
+from isoloss.learn._observation import COORDINATE_FEATURES, SUMMARY_FEATURES, Observation, log_scale
+from isoloss.learn._state import State
+from isoloss.learn.networks import Recurrent
+
+
+class Part(nn.Module):
+    """A network and a rule. A new part is one file here and one line in `PARTS`.
+
+    Args:
+        design: Of the meta-optimizer.
+        layout: Of the optimizee; None if the network sees one weight at a time.
+        outputs: Of the network: per weight for a local part of the kind "coordinate", else altogether.
+        extra: Features besides those of the observation.
+
+    Attributes:
+        name: As variants call it.
+        local: Does it decide for each weight?
+    """
+
+    name: ClassVar[str]
+    local: ClassVar[bool] = False
+
+    def __init__(self, design: Design, layout: Layout | None, outputs: int, extra: int = 0):
+        super().__init__()
+        self.design = design
+        if design.network == "whole":
+            assert layout is not None
+            inputs = layout.size * (1 if design.raw else 2)
+        else:
+            inputs = (COORDINATE_FEATURES if self.local else SUMMARY_FEATURES) + extra
+        self.network = Recurrent(
+            inputs, outputs, design.units_per_cell, design.layers, design.units == "rate"
+        )
+
+    def start(self, weights: Tensor, actions: int) -> State:
+        """What is remembered before the first step, for weights (n, P) and so many actions."""
+        raise NotImplementedError
+
+    def rows(self, weights: Tensor) -> tuple[int, ...]:
+        """Leading axes of the network's features."""
+        one_by_one = self.local and self.design.network == "coordinate"
+        return tuple(weights.shape) if one_by_one else (len(weights),)
+
+    def features(self, seen: Observation) -> Tensor:
+        """What the network sees, (*rows, inputs), in its dtype."""
+        if self.design.network == "coordinate":
+            shown = seen.of_coordinates() if self.local else seen.of_all()
+        elif self.design.raw:
+            shown = seen.gradient
+        else:
+            scale = seen.layout.spread(seen.scale)
+            shown = log_scale(seen.gradient / scale.clamp_min(1e-30)).flatten(1)
+        return shown.to(self.network.read.weight.dtype)
+
+    def decide(self, seen: Observation, state: State) -> tuple[Any, State]:
+        """The decision, and what is remembered of it."""
+        raise NotImplementedError
+
+
+def first_rate(seen: Observation, state: State) -> Tensor:
+    """Logarithm of the length of the weights over that of the gradient at the first step, (n, 1)."""
+    here = seen.weights.norm(dim=1, keepdim=True) + 1e-30
+    ratio = here.log() - seen.gradient.norm(dim=1, keepdim=True).clamp_min(1e-30).log()
+    return ratio.where((seen.step == 0)[:, None], state["first"]).detach()

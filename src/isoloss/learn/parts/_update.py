@@ -1,0 +1,61 @@
+"""The local update f_t."""
+
+from math import log
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.learn._design import Design
+from isoloss.learn._flat import Layout
+from isoloss.learn._observation import Observation
+from isoloss.learn._state import State
+from isoloss.learn.parts._part import Part, first_rate
+
+STRIDE, RETURN = 0.2, 0.98
+"""Largest change of the logarithm of a learning rate in a step, and how much of its past changes remains after one."""
+
+
+class Update(Part):
+    r"""Learns the local update of every weight.
+
+    With units "rate" every weight i of a tensor whose gradient has root mean square s has a learning rate, which the
+    outputs u and d of the network raise or lower bit by bit:
+
+    .. math:: f_i = -\rho \frac{|w_0|}{|\nabla_0|} e^{\lambda_i} (\nabla_i + s\, d_i), \qquad
+        \lambda_i \leftarrow 0.98 \lambda_i + 0.2 \tanh u_i
+
+    So steps shrink with the gradient, as those of gradient descent do, and what was learned on one scale of the loss
+    holds on another. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
+
+    References:
+        Dissertation, Section 5.5 and Algorithm 3: m_1. Andrychowicz et al. 2016 for one network per weight.
+    """
+
+    name: ClassVar[str] = "update"
+    local: ClassVar[bool] = True
+
+    def __init__(self, design: Design, layout: Layout | None = None):
+        columns = 2 if design.units == "rate" else 1
+        size = 1 if layout is None or design.network == "coordinate" else layout.size
+        super().__init__(design, layout, columns * size)
+        self.columns = columns
+        self.log_rate = nn.Parameter(torch.tensor(log(design.rate))) if design.units == "rate" else None
+
+    def start(self, weights: Tensor, actions: int) -> State:
+        """See `Part`."""
+        state = self.network.start(self.rows(weights))
+        if self.log_rate is not None:
+            state |= {"rate": torch.zeros_like(weights), "first": torch.zeros_like(weights[:, :1])}
+        return state
+
+    def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
+        """The step, (n, P)."""
+        outputs, kept = self.network(self.features(seen), state)
+        outputs = outputs.to(seen.weights.dtype).reshape(*seen.weights.shape, self.columns)
+        if self.log_rate is None:
+            return outputs[..., 0], kept
+        first = first_rate(seen, state)
+        rate = RETURN * state["rate"] + STRIDE * outputs[..., 0].tanh()
+        direction = seen.gradient + seen.layout.spread(seen.scale) * outputs[..., 1]
+        return -(rate + first + self.log_rate).exp() * direction, kept | {"rate": rate, "first": first}

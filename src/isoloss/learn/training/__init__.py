@@ -1,0 +1,17 @@
+"""Training meta-optimizers: recipes, meta-gradients, checkpoints."""
+
+from isoloss.learn.training._objective import OBJECTIVES, WEIGHTS, objective
+from isoloss.learn.training._progress import RunRecord
+from isoloss.learn.training._recipe import Recipe
+from isoloss.learn.training._train import DivergenceError, Trained, meta_train
+
+__all__ = [
+    "OBJECTIVES",
+    "WEIGHTS",
+    "DivergenceError",
+    "Recipe",
+    "RunRecord",
+    "Trained",
+    "meta_train",
+    "objective",
+]

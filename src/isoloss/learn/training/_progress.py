@@ -1,0 +1,128 @@
+"""What training has come to, run by run, on disk and back."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isoloss._files import write_file
+from isoloss.learn._meta_optimizer import MetaOptimizer
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training run.
+
+    Attributes:
+        run: Its number, from 0.
+        meta_loss: Mean over its stretches and tasks; None if it was given up.
+        last: Median over the tasks of the loss at its end; likewise.
+        norm: Largest norm of a meta-gradient before clipping.
+        skipped: Updates left out since the meta-gradient was not finite.
+        validation: Meta-loss on the validation tasks, if it was measured after this run.
+    """
+
+    run: int
+    meta_loss: float | None
+    last: float | None
+    norm: float
+    skipped: int
+    validation: float | None = None
+
+
+@dataclass
+class Progress:
+    """Everything that training continues from.
+
+    Attributes:
+        history: The runs so far.
+        best: Parameters of the meta-optimizer with the lowest validation, and that value.
+        failures: Runs and updates that failed in a row.
+    """
+
+    history: list[RunRecord] = field(default_factory=list)
+    best: dict[str, Tensor] | None = None
+    best_validation: float | None = None
+    failures: int = 0
+
+
+def save(
+    folder: Path,
+    meta: MetaOptimizer,
+    adam: torch.optim.Adam,
+    generator: torch.Generator,
+    progress: Progress,
+    context: Any,
+) -> None:
+    """Write a checkpoint; a reader sees the old one or the new one."""
+    from safetensors.torch import save as encode
+
+    tensors = {f"meta/{name}": p.detach() for name, p in meta.named_parameters()}
+    tensors |= {f"best/{name}": p for name, p in (progress.best or {}).items()}
+    for i, memory in adam.state_dict()["state"].items():
+        tensors |= {f"adam/{i}/{name}": value for name, value in memory.items()}
+    tensors["generator"] = generator.get_state()
+    told = {
+        "context": context,
+        "history": [asdict(r) for r in progress.history],
+        "best_validation": progress.best_validation,
+        "failures": progress.failures,
+    }
+    content = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    write_file(folder / CHECKPOINT, encode(content, metadata={"isoloss": json.dumps(told)}))
+
+
+def load(
+    folder: str | os.PathLike[str],
+    meta: MetaOptimizer,
+    adam: torch.optim.Adam,
+    generator: torch.Generator,
+    context: Any,
+) -> Progress | None:
+    """Continue from a checkpoint, None if there is none.
+
+    Raises:
+        ValueError: If it cannot be read, or is of another training.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder) / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            told = json.loads((file.metadata() or {})["isoloss"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"meta_train: the checkpoint must be one that training wrote; got {path} ({error}); "
+            "delete it, or train in another folder."
+        ) from error
+    context = json.loads(json.dumps(context))
+    if told["context"] != context:
+        differs = [key for key in context if told["context"].get(key) != context[key]]
+        raise ValueError(
+            f"meta_train: a checkpoint continues the training that wrote it; {path} differs in {', '.join(differs)}; "
+            "train in another folder, or pass resume=False."
+        )
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition("/")
+        parts.setdefault(kind, {})[rest] = value
+    with torch.no_grad():
+        for name, p in meta.named_parameters():
+            p.copy_(parts["meta"][name])
+    memory: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts.get("adam", {}).items():
+        i, _, key = name.partition("/")
+        memory.setdefault(int(i), {})[key] = value
+    adam.load_state_dict(adam.state_dict() | {"state": memory})
+    generator.set_state(tensors["generator"])
+    history = [RunRecord(**r) for r in told["history"]]
+    return Progress(history, parts.get("best"), told["best_validation"], told["failures"])
