@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.learn._design import Design
-from isoloss.learn._flat import Layout
+from isoloss.learn._flat import Layout, length, length_or_one
 from isoloss.learn._observation import Observation, observe, observer_start
 from isoloss.learn._state import State, part_of, under
 from isoloss.learn.actions import Action
@@ -42,6 +42,11 @@ class MetaOptimizer(nn.Module):
         if design.network == "whole" and layout is None:
             raise ValueError(
                 "MetaOptimizer: a network that reads the whole gradient must know its size; got no layout; "
+                "use MetaOptimizer.of(design, tasks), or network='coordinate'."
+            )
+        if design.network == "whole" and "tele" in design.variant and not actions:
+            raise ValueError(
+                "MetaOptimizer: a network whose outputs are the group element must know the group; got no actions; "
                 "use MetaOptimizer.of(design, tasks), or network='coordinate'."
             )
         self.design, self.layout = design, layout if design.network == "whole" else None
@@ -90,9 +95,7 @@ class MetaOptimizer(nn.Module):
                 f"MetaOptimizer: networks that read the whole gradient fit one optimizee; got {layout.shapes}, "
                 f"made for {self.layout.shapes}; learn one with network='coordinate'."
             )
-        state = under("observer", observer_start(layout, weights)) | {
-            "home": weights.norm(dim=1, keepdim=True)
-        }
+        state = under("observer", observer_start(layout, weights)) | {"home": length_or_one(weights)}
         if "momentum" in self.design.variant:
             state |= {"velocity": torch.zeros_like(weights)}
         for name in self.design.variant:
@@ -140,7 +143,6 @@ class MetaOptimizer(nn.Module):
     def _trusted(self, seen: Observation, step: Tensor, home: Tensor) -> Tensor:
         if self.design.trust == float("inf"):
             return step
-        bound = self.design.trust * (home + seen.weights.norm(dim=1, keepdim=True))
-        # A smooth minimum of the two lengths; the floor is for weights that are all zero.
-        bound = bound.clamp_min(1e-6)
-        return step * bound / (bound.square() + step.square().sum(1, keepdim=True)).sqrt()
+        bound = self.design.trust * (home + length(seen.weights))
+        # A smooth minimum of the two lengths.
+        return step * (bound / torch.hypot(bound, length(step)))
