@@ -44,7 +44,10 @@ def propose(
     data: Tensors,
     gradient: Tensor,
 ) -> list[Tensor]:
-    """For every action its directions here, (n, directions, *algebra_shape); 0 for those that do not suit."""
+    """For every action its directions here, (n, directions, *algebra_shape).
+
+    They are 0 where they do not suit, or are no numbers. No derivative goes through them.
+    """
     if design.network == "whole":
         return []
     directions = [DIRECTIONS[name]() for name in design.directions]
@@ -60,7 +63,7 @@ def propose(
                 else nothing
                 for direction in directions
             ]
-            return torch.stack(found)
+            return torch.stack(found).nan_to_num(0.0, 0.0, 0.0)
 
         return one
 
@@ -86,9 +89,10 @@ def jump(
     sizes = [
         action.group.norm(a).reshape(len(a), -1).amax(1) for action, a in zip(actions, acted, strict=True)
     ]
-    there = moved(design, actions, layout, weights, data, chosen)
-    # Refused elements are 0, and act as the identity but for rounding.
-    return Jump(torch.where((taken > 0)[:, None], there, weights), taken, torch.stack(sizes).amax(0))
+    # Refused elements are 0, and act as the identity but for rounding, where they act at all.
+    kept = (taken > 0)[:, None]
+    there = moved(design, actions, layout, only_through(kept, weights), data, chosen)
+    return Jump(torch.where(kept, there, weights), taken, torch.stack(sizes).amax(0))
 
 
 @torch.no_grad()
@@ -117,6 +121,11 @@ def moved(design, actions, layout, weights, data, elements) -> Tensor:
 
         current = current | vmap(one)(a, current, data)
     return layout.flatten(current)
+
+
+def only_through(kept: Tensor, x: Tensor) -> Tensor:
+    """The same rows; derivatives go through those that are kept. Elsewhere they may be no numbers, not even times 0."""
+    return torch.where(kept, x, x.detach())
 
 
 def times(a: Tensor, factors: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._observation import Observation
 from isoloss.learn._state import State
-from isoloss.learn._teleport import Jump, jump, moved, propose, times
+from isoloss.learn._teleport import Jump, jump, moved, only_through, propose, times
 from isoloss.learn._tensors import Tensors
 from isoloss.learn.tasks import Tasks
 
@@ -40,7 +40,7 @@ class Unrolled:
     """Some steps of n optimizees.
 
     Attributes:
-        losses: After every step, (steps, n), on the data that the step saw; differentiable.
+        losses: After every step, (steps, n), on the data that the next step sees; differentiable.
         end: Where they are now.
         jumps: What every teleport did, by step; recorded on request.
         rates: Length of the local step over that of the gradient, (n,) per step; recorded on request.
@@ -71,7 +71,9 @@ class Loop:
         meta: Chooses the steps.
         tasks: What they are taken on.
         layout: Of the optimizees' weights.
-        second_order: Differentiate the gradients that the meta-optimizer sees as well; else they count as constants.
+        second_order: Differentiate the gradients and weights that the meta-optimizer sees as well; else they count as
+            constants, and so does all that is remembered of them. The directions of a teleport, and how far it may go,
+            are constants either way.
         record: Keep what teleports and local steps did.
         identity: Leave out the teleports: the ablation of g_t.
         rate: Gradient descent at this rate in the place of the local update: the ablation of f_t.
@@ -106,13 +108,21 @@ class Loop:
         with torch.no_grad():
             return vmap(self.tasks.loss)(self.layout.unflatten(weights), data)
 
-    def run(self, point: Point, batches: Sequence[Tensors]) -> Unrolled:
+    def run(self, point: Point, batches: Sequence[Tensors], ahead: Tensors | None = None) -> Unrolled:
         """As many steps as there are minibatches.
 
         Args:
             point: Where the optimizees are.
             batches: Data of every step, (n, *shape) by name.
+            ahead: Data of the step after them, for the last loss; if None, those of the last step.
+
+        Raises:
+            ValueError: If there is no step to take.
         """
+        if not batches:
+            raise ValueError(
+                "Loop: there must be a step to take; got no minibatches; pass one for each step."
+            )
         weights, state, step = point.weights, point.state, point.step
         losses: list[Tensor] = []
         jumps: dict[int, Record] = {}
@@ -144,7 +154,7 @@ class Loop:
                 if self.record:
                     jumps[step] = told.record(self._gradient(here, data)[1], self._gradient(weights, data)[1])
             step += 1
-        losses.append(self._gradient(weights, batches[-1])[0])
+        losses.append(self._gradient(weights, batches[-1] if ahead is None else ahead)[0])
         return Unrolled(torch.stack(losses), Point(weights, state, step), jumps, rates)
 
     def _gradient(self, weights: Tensor, data: Tensors) -> tuple[Tensor, Tensor]:
@@ -160,7 +170,8 @@ class Loop:
         self, weights: Tensor, data: Tensors, seen: Observation, state: State
     ) -> tuple[Tensor, State, "_Told"]:
         meta, design = self.meta, self.meta.design
-        proposals = propose(design, self.actions, self.tasks.loss, self.layout, weights, data, seen.gradient)
+        here = seen.gradient if design.order == "before" else self._gradient(self._cut(weights), data)[1]
+        proposals = propose(design, self.actions, self.tasks.loss, self.layout, weights, data, here)
         elements, state = meta.elements(seen, state, self.actions, proposals)
 
         def act(weights: Tensor) -> Jump:
@@ -180,8 +191,10 @@ class Loop:
     def _pushed(self, weights: Tensor, data: Tensors, elements, there: Jump, velocity: Tensor) -> Tensor:
         """The velocity carried along by the derivative of the action."""
         design, taken = self.meta.design, [times(a, there.taken) for a in elements]
+        kept = (there.taken > 0)[:, None]
         move = lambda w: moved(design, self.actions, self.layout, w, data, taken)  # noqa: E731
-        return jvp(move, (weights,), (velocity,))[1].where((there.taken > 0)[:, None], velocity)
+        inside, along = only_through(kept, weights), only_through(kept, velocity)
+        return torch.where(kept, jvp(move, (inside,), (along,))[1], velocity)
 
     def _cut(self, weights: Tensor) -> Tensor:
         return weights if self.second_order else weights.detach()
