@@ -37,7 +37,7 @@ class Layout:
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """To (n, size)."""
-        return torch.cat([tensors[name].flatten(1) for name, _ in self.shapes], 1)
+        return torch.cat([tensors[name].reshape(len(tensors[name]), -1) for name, _ in self.shapes], 1)
 
     def unflatten(self, flat: Tensor) -> Tensors:
         """From (n, size)."""
