@@ -51,7 +51,9 @@ def test_losses_are_on_all_data_and_steps_on_minibatches():
     tasks = DigitsPerceptron(samples=20, batch=5, hidden=8)
     meta = stirred(tasks, torch.float32, variant=("lr",))
     draw = tasks.draw(2, torch.Generator().manual_seed(0))
-    one, again = (evaluate(meta, tasks, draw, 3, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+    one, again = (
+        evaluate(meta, tasks, draw, 3, generator=torch.Generator().manual_seed(1)) for _ in range(2)
+    )
     other = evaluate(meta, tasks, draw, 3, generator=torch.Generator().manual_seed(2))
     assert_close(one.losses, again.losses, rtol=0, atol=0)
     assert_close(one.losses[0], other.losses[0], rtol=0, atol=0)
@@ -98,7 +100,12 @@ def test_wrong_questions_are_told():
     for steps in (0, 1.5):
         with pytest.raises(ValueError, match="steps must be a whole number of at least 1; got "):
             evaluate(meta, TASKS, draw, steps)
-    for wrong in ({"ablate": "mean-rate"}, {"rate": 1.0}, {"ablate": "tele"}, {"ablate": "identity", "rate": 1.0}):
+    for wrong in (
+        {"ablate": "mean-rate"},
+        {"rate": 1.0},
+        {"ablate": "tele"},
+        {"ablate": "identity", "rate": 1.0},
+    ):
         with pytest.raises(ValueError, match="ablate is None, 'identity', or 'mean-rate' with a rate; got"):
             evaluate(meta, TASKS, draw, 2, **wrong)
     whole = stirred(TASKS, variant=("update",), network="whole")

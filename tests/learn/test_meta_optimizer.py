@@ -22,9 +22,7 @@ def lstm(inputs, hidden, outputs):
 
 def test_published_sizes():
     """Two layers of 300 units; 800 weights; GL(20) has 400 coordinates."""
-    meta = MetaOptimizer.of(
-        Design.published("update", "lr", "tele", "momentum"), TwoLayerRegression(size=20)
-    )
+    meta = MetaOptimizer.of(Design.published("update", "lr", "tele", "momentum"), TwoLayerRegression(size=20))
     for name, outputs in {"update": 800, "lr": 1, "tele": 400, "momentum": 1}.items():
         count = sum(p.numel() for p in meta.part(name).parameters())
         assert count == lstm(800, 300, outputs), name
@@ -89,7 +87,9 @@ def test_one_is_for_any_optimizee():
 
 def test_what_sees_all_is_for_one_optimizee():
     meta = MetaOptimizer.of(Design(variant=("update",), network="whole", hidden=4), TASKS)
-    with pytest.raises(ValueError, match=r"fit one optimizee; got .*\(4, 4\).* made for .*\(3, 3\).*; learn one"):
+    with pytest.raises(
+        ValueError, match=r"fit one optimizee; got .*\(4, 4\).* made for .*\(3, 3\).*; learn one"
+    ):
         seen_by(meta, torch.randn(2, 32), TwoLayerRegression(size=4))
 
 
@@ -99,7 +99,9 @@ def test_missing_layouts_and_actions_are_told():
     layout = Layout.of(TASKS.draw(1).parameters)
     with pytest.raises(ValueError, match="must know the group; got no actions; use MetaOptimizer.of"):
         MetaOptimizer(Design(network="whole"), layout)
-    with pytest.raises(ValueError, match="tele needs tasks with an action; logistic has none; leave tele out"):
+    with pytest.raises(
+        ValueError, match="tele needs tasks with an action; logistic has none; leave tele out"
+    ):
         MetaOptimizer.of(Design(), LogisticRegression(samples=20))
 
 

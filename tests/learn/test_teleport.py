@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.func import jvp
 from torch.testing import assert_close
 
 from isoloss.groups import GeneralLinear
@@ -178,10 +177,7 @@ def test_gains_and_changes_are_those_of_the_move(order):
     def at(weights):
         w = weights.detach().requires_grad_()
         values = torch.stack(
-            [
-                TASKS.loss(one_by_one(loop.layout.unflatten(w), i), one_by_one(draw.data, i))
-                for i in range(3)
-            ]
+            [TASKS.loss(one_by_one(loop.layout.unflatten(w), i), one_by_one(draw.data, i)) for i in range(3)]
         )
         return values.detach(), torch.autograd.grad(values.sum(), w)[0].norm(dim=1)
 
@@ -216,17 +212,31 @@ def test_the_pushed_velocity_is_the_derivative_of_the_move(order):
     try:
         pushed = Loop(push, TASKS, loop.layout)
         _, state, _ = pushed._teleported(
-            first.weights, draw.data, push.see(loop.layout, first.weights, first.weights, first.state)[0], first.state
+            first.weights,
+            draw.data,
+            push.see(loop.layout, first.weights, first.weights, first.state)[0],
+            first.state,
         )
         _, kept, _ = other._teleported(
-            first.weights, draw.data, push.see(loop.layout, first.weights, first.weights, first.state)[0], first.state
+            first.weights,
+            draw.data,
+            push.see(loop.layout, first.weights, first.weights, first.state)[0],
+            first.state,
         )
     finally:
         patch.undo()
     v, h = first.state["velocity"], 1e-6
     assert_close(kept["velocity"], v, rtol=0, atol=0)
     ends = [
-        original(push.design, TASKS.actions, TASKS.loss, loop.layout, first.weights + s * h * v, draw.data, caught["elements"])
+        original(
+            push.design,
+            TASKS.actions,
+            TASKS.loss,
+            loop.layout,
+            first.weights + s * h * v,
+            draw.data,
+            caught["elements"],
+        )
         for s in (1, -1)
     ]
     assert all(torch.equal(e.taken, caught["told"].taken) for e in ends) and (ends[0].taken > 0).all()

@@ -1,0 +1,38 @@
+"""The meta-loss."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from isoloss.learn.training import OBJECTIVES, WEIGHTS, objective
+
+LOSSES = torch.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 0.5]], dtype=torch.float64)
+EXPECTED = {
+    ("uniform", "value"): [7.0, 3.5],
+    ("linear", "value"): [(1 + 8 + 48) / 6, (2 + 16 + 1.5) / 6],
+    ("last", "value"): [16.0, 0.5],
+    ("uniform", "log"): [2.0, 1.0],
+    ("linear", "log"): [(0 + 2 * 2 + 3 * 4) / 6, (1 + 2 * 3 - 3) / 6],
+    ("last", "log"): [4.0, -1.0],
+}
+
+
+@pytest.mark.parametrize(("weights", "kind"), EXPECTED)
+def test_weighted_means(weights, kind):
+    found = objective(LOSSES, weights, kind)
+    if kind == "log":
+        found = found / torch.log(torch.tensor(2.0, dtype=torch.float64))
+    assert_close(found, torch.tensor(EXPECTED[weights, kind], dtype=torch.float64))
+
+
+def test_all_are_tested():
+    assert EXPECTED.keys() == {(w, k) for w in WEIGHTS for k in OBJECTIVES}
+
+
+def test_a_loss_of_zero_is_the_least_and_what_is_no_number_stays():
+    zero = torch.zeros(1, 1, requires_grad=True)
+    found = objective(zero, "uniform", "log")
+    found.sum().backward()
+    assert found.isfinite().all() and found < -80 and zero.grad is not None and zero.grad.item() == 0
+    for value in (torch.nan, torch.inf):
+        assert not objective(torch.full((2, 1), value), "uniform", "log").isfinite().any()
