@@ -39,7 +39,7 @@ def walk(meta, tasks, draw, steps=10):
         return loop.run(loop.begin(draw.parameters), [draw.data] * steps)
 
 
-@pytest.mark.parametrize("constant", [1e-100, 1e-3, 7.0, 1e100])
+@pytest.mark.parametrize("constant", [1e-100, 7.0, 1e100])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_scaling_the_loss_changes_nothing(name, constant):
     """With learning rates as units; gradients and losses are all that is seen, and only their ratios."""
@@ -62,7 +62,7 @@ def test_scaling_the_loss_changes_what_is_published(design):
     meta = stirred(Scaled(size=3), variant=("lr",), **design)
     draw = Scaled(size=3).draw(3, torch.Generator().manual_seed(1))
     ends = [walk(meta, Scaled(size=3, constant=c), draw).end.weights for c in (1.0, 1e3)]
-    assert (ends[0] - ends[1]).norm(dim=1).min() > 1e-3
+    assert (ends[0] - ends[1]).norm(dim=1).min() > 1e3 * ROUNDING
 
 
 def permuted(draw, order):

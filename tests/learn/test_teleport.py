@@ -81,8 +81,7 @@ def walk(meta, tasks, n=3, steps=3, **settings):
     return draw, loop, loop.run(loop.begin(draw.parameters), [draw.data] * steps)
 
 
-@pytest.mark.parametrize("velocity", ["keep", "push"])
-@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize(("order", "velocity"), [("before", "push"), ("after", "keep")])
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_bad_teleport_is_refused_and_harms_no_other_task(kind, order, velocity):
     design = {"variant": ("update", "tele", "momentum"), "order": order, "velocity": velocity, "every": 2}
