@@ -45,29 +45,29 @@ class Twin:
         self.meta, self.tasks, self.data, self.design = meta, tasks, data, meta.design
         self.weights = dict(weights)
         self.memory = {}
-        self.home = self.length()
+        self.home = self._length()
         self.first_rate = None
         self.seen = {name: Seen() for name in weights}
         self.last, self.log_rates = None, {name: 0.0 for name in weights}
 
-    def length(self):
+    def _length(self):
         return torch.sqrt(sum(w.detach().square().sum() for w in self.weights.values()))
 
     def run(self, steps):
         """The losses after every step; differentiable."""
         losses = []
         for step in range(steps):
-            loss, slopes = self.slopes()
+            loss, slopes = self._slopes()
             if step:
                 losses.append(loss)
             if self.design.network == "whole":
-                self.whole(slopes)
+                self._whole(slopes)
             else:
-                self.coordinate(step, slopes)
-        losses.append(self.slopes()[0])
+                self._coordinate(step, slopes)
+        losses.append(self._slopes()[0])
         return torch.stack(losses)
 
-    def slopes(self):
+    def _slopes(self):
         w = {name: p if p.requires_grad else p.requires_grad_() for name, p in self.weights.items()}
         loss = self.tasks.loss(w, self.data)
         found = torch.autograd.grad(loss, list(w.values()), retain_graph=True)
@@ -82,7 +82,7 @@ class Twin:
             self.memory[part, key, i] = x, c
         return network.read(x).double()
 
-    def whole(self, slopes):
+    def _whole(self, slopes):
         flat = torch.cat([g.flatten() for g in slopes.values()])[None]
         step, start = self.network("update", None, flat)[0], 0
         for name, w in self.weights.items():
@@ -90,22 +90,22 @@ class Twin:
             start += w.numel()
         if "tele" in self.design.variant:
             a = self.network("tele", None, flat).view(20, 20)
-            self.weights = self.moved(torch.linalg.matrix_exp(a))
+            self.weights = self._moved(torch.linalg.matrix_exp(a))
 
-    def moved(self, g):
+    def _moved(self, g):
         w1, w2, x = self.weights["W1"], self.weights["W2"], self.data["X"]
         sigma = lambda z: torch.nn.functional.leaky_relu(z, self.tasks.slope)  # noqa: E731
         before, after = sigma(w1 @ x), sigma(g @ w1 @ x)
         return {"W1": g @ w1, "W2": w2 + torch.linalg.solve(after, w2 @ (before - after), left=False)}
 
-    def coordinate(self, step, slopes):
+    def _coordinate(self, step, slopes):
         if "tele" in self.design.variant and self.design.jumps(step):
             # What is remembered is the gradient after the teleport.
-            self.teleport(step, slopes)
-            _, slopes = self.slopes()
+            self._teleport(step, slopes)
+            _, slopes = self._slopes()
         gradient = torch.sqrt(sum(g.square().sum() for g in slopes.values()))
         if step == 0:
-            self.first_rate = (self.length() + 1e-30).log() - gradient.clamp_min(1e-30).log()
+            self.first_rate = (self._length() + 1e-30).log() - gradient.clamp_min(1e-30).log()
         moves = {}
         for name, g in slopes.items():
             features = self.seen[name].features(g, step)
@@ -114,13 +114,13 @@ class Twin:
             self.log_rates[name] = RETURN * self.log_rates[name] + STRIDE * u.tanh()
             rate = (self.log_rates[name] + self.first_rate + self.meta.part("update").log_rate).exp()
             moves[name] = -rate * (g + self.seen[name].scale * d)
-        bound = (self.design.trust * (self.home + self.length())).clamp_min(1e-6)
+        bound = (self.design.trust * (self.home + self._length())).clamp_min(1e-6)
         length = sum(m.square().sum() for m in moves.values())
         factor = bound / (bound.square() + length).sqrt()
         self.weights = {name: w + factor * moves[name] for name, w in self.weights.items()}
         self.last = slopes
 
-    def teleport(self, step, slopes):
+    def _teleport(self, step, slopes):
         assert step == 0  # where the summary of what was seen is short
         (action,) = self.tasks.actions
         cut = {name: w.detach() for name, w in self.weights.items()}
@@ -142,13 +142,13 @@ class Twin:
         lengths = torch.stack([p.norm() for p in proposals]).log1p() / 3
         coefficients = self.network("tele", None, torch.cat([summary, lengths])[None])[0]
         a = sum(c * p for c, p in zip(coefficients, proposals, strict=True))
-        self.weights = self.moved(element(action, self.allowed(action, a) * a, self.design.radius))
+        self.weights = self._moved(element(action, self._allowed(action, a) * a, self.design.radius))
 
     @torch.no_grad()
-    def allowed(self, action, a):
-        before, longest = self.tasks.loss(self.weights, self.data), self.design.growth * self.length()
+    def _allowed(self, action, a):
+        before, longest = self.tasks.loss(self.weights, self.data), self.design.growth * self._length()
         for part in (1.0, 0.5, 0.25, 0.125):
-            there = self.moved(element(action, part * a, self.design.radius))
+            there = self._moved(element(action, part * a, self.design.radius))
             changed = (self.tasks.loss(there, self.data) - before).abs()
             length = torch.sqrt(sum(w.square().sum() for w in there.values()))
             if changed <= self.design.tolerance * before.abs() and length <= longest:
@@ -273,7 +273,8 @@ def main():
             wall, processor = row["wall"], row["processor"]
             print(
                 f"{name:32} {batch:4}  wall {wall['twin_ms']:8.2f} {wall['ours_ms']:8.3f} ms {wall['times']:6.1f} times"
-                f"   processor {processor['twin_ms']:8.2f} {processor['ours_ms']:8.3f} ms {processor['times']:6.1f} times",
+                f"   processor {processor['twin_ms']:8.2f} {processor['ours_ms']:8.3f} ms "
+                f"{processor['times']:6.1f} times",
                 flush=True,
             )
     found = {"besides": besides(16, options.rounds)} if not options.only else {}

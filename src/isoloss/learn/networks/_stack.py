@@ -1,11 +1,10 @@
 """LSTM cells on very many rows: one node of the graph a step, which keeps the memory and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 BLOCK = 4096
 """Rows worked on at a time on a CPU, so that their gates stay in its cache."""
@@ -15,7 +14,7 @@ class Stack(torch.autograd.Function):
     """Cells one above the other and a linear layer, everything with the rows last.
 
     The backward pass computes the gates again, which costs less than to write them to memory and to read them.
-    Differentiable once, and not under `torch.func`.
+    Second derivatives are those of the operations one by one. Not for `torch.func`.
     """
 
     @staticmethod
@@ -46,11 +45,12 @@ class Stack(torch.autograd.Function):
         return y, *new
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: Tensor, *above: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Slopes of everything that `forward` reads."""
         x, read, *rest = ctx.saved_tensors
         cells = len(rest) // 5
+        if torch.is_grad_enabled():  # someone asks for the graph of the slopes
+            return _differentiable((x, read, *rest[: 3 * cells]), (dy, *above))
         weights, memory, new = rest[:cells], rest[cells : 3 * cells], rest[3 * cells :]
         d_read, d_weights = torch.zeros_like(read), [torch.zeros_like(w) for w in weights]
         d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
@@ -76,6 +76,25 @@ class Stack(torch.autograd.Function):
                 elif d_x is not None:
                     torch.mm(w[:, :inputs].mT, slopes, out=d_x[:, rows])
         return d_x, d_read, *d_weights, *d_memory
+
+
+def _differentiable(inputs: Sequence[Tensor], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    # Of new views, so that what the inputs were computed from does not count.
+    seen = [t.view_as(t) for t in inputs]
+    asked = [t for t in seen if t.requires_grad]
+    found = iter(torch.autograd.grad(_one_by_one(*seen), asked, above, create_graph=True, allow_unused=True))
+    return tuple(next(found) if t.requires_grad else None for t in seen)
+
+
+def _one_by_one(x: Tensor, read: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    weights, memory = rest[: len(rest) // 3], rest[len(rest) // 3 :]
+    new = []
+    for w, h, c in zip(weights, memory[::2], memory[1::2], strict=True):
+        enter, forget, candidate, leave = (w @ _joined(x, h)).chunk(4)
+        c = forget.sigmoid() * c + enter.sigmoid() * candidate.tanh()
+        x = leave.sigmoid() * c.tanh()
+        new += [x, c]
+    return read @ _joined(x), *new
 
 
 def _blocks(x: Tensor) -> Iterator[slice]:
