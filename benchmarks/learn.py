@@ -249,6 +249,14 @@ def besides(batch, rounds):
     return row
 
 
+def write(rows, found):
+    told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    again = {(row["design"], row["batch"], row["threads"]) for row in rows}
+    kept = [r for r in told["rows"] if (r["design"], r["batch"], r["threads"]) not in again]
+    machine = {"torch": torch.__version__, "machine": platform.machine(), "steps": STEPS}
+    RESULTS.write_text(json.dumps(told | machine | found | {"rows": kept + rows}, indent=2) + "\n")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -260,7 +268,6 @@ def main():
     parser.add_argument("--json", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    rows = []
     for name, design in DESIGNS.items():
         for batch in options.batches if options.only in name else ():
             row = {
@@ -269,7 +276,6 @@ def main():
                 "threads": options.threads,
                 **compare(design, batch, options.rounds),
             }
-            rows.append(row)
             wall, processor = row["wall"], row["processor"]
             print(
                 f"{name:32} {batch:4}  wall {wall['twin_ms']:8.2f} {wall['ours_ms']:8.3f} ms {wall['times']:6.1f} times"
@@ -277,14 +283,12 @@ def main():
                 f"{processor['times']:6.1f} times",
                 flush=True,
             )
+            if options.json:
+                write([row], {})
     found = {"besides": besides(16, options.rounds)} if not options.only else {}
     print(json.dumps(found), f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     if options.json:
-        told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-        again = {(row["design"], row["batch"], row["threads"]) for row in rows}
-        kept = [r for r in told["rows"] if (r["design"], r["batch"], r["threads"]) not in again]
-        machine = {"torch": torch.__version__, "machine": platform.machine(), "steps": STEPS}
-        RESULTS.write_text(json.dumps(told | machine | found | {"rows": kept + rows}, indent=2) + "\n")
+        write([], found)
 
 
 if __name__ == "__main__":
