@@ -6,7 +6,8 @@ from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._rollout import Rollout
 from isoloss.learn._tensors import Tensors
-from isoloss.learn._unroll import Loop, Point, Unrolled
+from isoloss.learn._step import Point
+from isoloss.learn._unroll import Loop, Unrolled
 from isoloss.learn.actions import Action, Dependent, Exact, Rotation
 from isoloss.learn.directions import DIRECTIONS, Direction
 from isoloss.learn.parts import PARTS
