@@ -4,9 +4,11 @@ from isoloss.learn._design import Design
 from isoloss.learn._evaluate import evaluate
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
+from isoloss.learn._optimizer import LearnedOptimizer
 from isoloss.learn._rollout import Rollout
-from isoloss.learn._tensors import Tensors
+from isoloss.learn._save import load, save
 from isoloss.learn._step import Point
+from isoloss.learn._tensors import Tensors
 from isoloss.learn._unroll import Loop, Unrolled
 from isoloss.learn.actions import Action, Dependent, Exact, Rotation
 from isoloss.learn.directions import DIRECTIONS, Direction
@@ -26,6 +28,7 @@ __all__ = [
     "Draw",
     "Exact",
     "Layout",
+    "LearnedOptimizer",
     "Loop",
     "MetaOptimizer",
     "Point",
@@ -38,5 +41,7 @@ __all__ = [
     "Trained",
     "Unrolled",
     "evaluate",
+    "load",
     "meta_train",
+    "save",
 ]
