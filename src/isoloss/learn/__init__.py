@@ -14,7 +14,7 @@ from isoloss.learn.actions import Action, Dependent, Exact, Rotation
 from isoloss.learn.directions import DIRECTIONS, Direction
 from isoloss.learn.parts import PARTS
 from isoloss.learn.tasks import TASKS, Draw, Tasks
-from isoloss.learn.training import DivergenceError, Recipe, RunRecord, Trained, meta_train
+from isoloss.learn.training import DivergenceError, Recipe, RunRecord, Trained, load_checkpoint, meta_train
 
 __all__ = [
     "DIRECTIONS",
@@ -42,6 +42,7 @@ __all__ = [
     "Unrolled",
     "evaluate",
     "load",
+    "load_checkpoint",
     "meta_train",
     "save",
 ]

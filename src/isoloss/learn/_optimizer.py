@@ -116,7 +116,16 @@ class LearnedOptimizer(Optimizer):
                 "LearnedOptimizer.add_param_group: parameters must be there before the first step; got more after it; "
                 "make a new optimizer of all of them."
             )
-        super().add_param_group(_readable(param_group))
+        group = _readable(param_group)
+        names = [name for name, _ in group["params"]]
+        known = [n for g in self.param_groups for n in g["param_names"]]
+        twice = next((n for n in names if (known + names).count(n) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"LearnedOptimizer: names must differ, for actions know parameters by them; got two {twice}; "
+                "put the modules into one, and pass that."
+            )
+        super().add_param_group(group)
         if hasattr(self, "_fits"):
             self._check_fit()
 
@@ -181,7 +190,10 @@ class LearnedOptimizer(Optimizer):
                     "design; got another one; make the optimizer as that was made which saved it."
                 )
             told = {n: told[n].to(t, copy=True) for n, t in fresh.items()} | {"step": told["step"]}
+        names = [group["param_names"] for group in self.param_groups]
         super().load_state_dict(state_dict)
+        for group, own in zip(self.param_groups, names, strict=True):
+            group["param_names"] = own  # torch takes those of the file
         if told is not None:
             self.state[_MEMORY] = told  # type: ignore[index]
 
@@ -264,11 +276,10 @@ def _trained(parameters: Any) -> list[Any]:
 
 def _readable(group: dict[str, Any]) -> dict[str, Any]:
     """The group, if its parameters are named; names without what torch.compile puts into them."""
-    pairs = group.get("params") if isinstance(group, dict) else None
-    pairs: list[Any] = (
-        list(pairs) if isinstance(pairs, Iterable) and not isinstance(pairs, Tensor) else [pairs]
-    )
-    if not all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs):
+    given: Any = group.get("params") if isinstance(group, dict) else None
+    pairs = list(given) if isinstance(given, Iterable) and not isinstance(given, Tensor) else [given]
+    named = all(isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) for pair in pairs)
+    if not pairs or not named:
         raise ValueError(
             "LearnedOptimizer: parameters must have names, by which actions know them; "
             f"got {type(pairs[0]).__name__ if pairs else 'none'}; pass the model, or model.named_parameters()."
