@@ -478,3 +478,31 @@ def test_group_elements_are_those_of_the_model():
     assert [a.group for a in optimizer.actions] == [PositiveScaling(4)]
     without = LearnedOptimizer(net, changed(Design(variant=("update",))), symmetries=isoloss.find(net, x))
     assert without.actions == ()
+
+
+def test_the_loss_of_exact_teleports_is_compared_where_it_is_given():
+    """A loss that the symmetry does not keep refuses every element."""
+    net, data, loss = regression(drawn())
+    design = Design(teleport_at=(0,), tolerance=1e-9, order="after")
+    ends = []
+    for known in (None, lambda w, d: w["W1"].square().sum()):
+        own = copy.deepcopy(net)
+        optimizer = LearnedOptimizer(own, changed(design), [scalings()], loss=known, lr=0.0)
+        closure_of(optimizer, lambda own=own: (own(data["X"]) - data["Y"]).square().sum() / 2)()
+        optimizer.step(data=data)
+        ends.append(weights(own))
+    assert not torch.equal(ends[0], weights(net)) and torch.equal(ends[1], weights(net))
+
+
+def test_the_loss_sees_weights_of_the_dtype_of_the_model():
+    net, x, _ = small()
+    net, x = net.bfloat16(), x.bfloat16()
+    seen = set()
+
+    def loss(parameters, data):
+        seen.update(p.dtype for p in parameters.values())
+        return (functional_call(net, parameters, (x,)) - x[:, :1]).square().mean()
+
+    meta = changed(Design(directions=("lookahead",)))
+    steps(net, x, LearnedOptimizer(net, meta, symmetries=isoloss.find(net, x), loss=loss))
+    assert seen == {torch.bfloat16}

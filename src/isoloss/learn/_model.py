@@ -46,7 +46,7 @@ class ModelStepper(Stepper):
         scale: Sequence[float],
     ):
         layout = Layout(tuple((name, tuple(p.shape)) for name, p in parameters.items()))
-        super().__init__(meta, layout, actions, loss or _no_loss)
+        super().__init__(meta, layout, actions, _no_loss if loss is None else self._told)
         self.parameters, self._closure, self._scale = parameters, closure, scale
         self._known = loss
         self.elsewhere = False
@@ -78,7 +78,7 @@ class ModelStepper(Stepper):
     def losses(self, weights: Tensor, data: Tensors) -> Tensor:
         """The loss (1,), or zero where it is known not to change."""
         if self._known is not None:
-            return self._known(self._one(weights), {k: v[0] for k, v in data.items()}).reshape(1)
+            return self.loss(self._one(weights), {k: v[0] for k, v in data.items()}).reshape(1)
         if self._exact:
             return weights.new_zeros(1)
         return self._asked(weights)
@@ -112,6 +112,10 @@ class ModelStepper(Stepper):
 
     def _slope(self, weights: Tensor, data: Tensors) -> Tensor:
         return self.flat(grad(self.loss)(self._one(weights), {k: v[0] for k, v in data.items()}))
+
+    def _told(self, parameters: Tensors, data: Tensors) -> Tensor:
+        assert self._known is not None
+        return self._known({n: t.to(self.parameters[n]) for n, t in parameters.items()}, data)
 
     def _asked(self, weights: Tensor) -> Tensor:
         if self._closure is None:

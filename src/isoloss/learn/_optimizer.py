@@ -30,14 +30,14 @@ class LearnedOptimizer(Optimizer):
 
     A closure is called once, as elsewhere in torch, and never needed but for one thing: teleports by data-dependent
     actions, at the steps where the design has one. There loss and gradient are evaluated where the teleport leads, by
-    `loss`, or by some six more calls of the closure, which is to return the loss of the same minibatch each time; with
-    dropout it does not, and teleports are refused. For exact symmetries nothing is evaluated: the gradient is
-    transported, and the loss is not compared.
+    `loss`, or by up to six more calls of the closure, which is to return the loss of the same minibatch each time; with
+    dropout it does not, and teleports are refused. For exact symmetries the gradient is transported, and the loss is
+    compared only if `loss` is given.
 
     Parameters without gradient are not moved by the local step and count as zeros; teleports move them. If none has a
     gradient the step does nothing. Weights below float32 are computed with in float32, and rounded once.
 
-    Memory: 85 numbers for each weight, with networks of the kind "coordinate" and 20 units.
+    Memory: some 85 numbers for each weight, with networks of the kind "coordinate" and 20 units.
 
     Example:
         >>> import torch, isoloss
@@ -284,7 +284,7 @@ def _readable(group: dict[str, Any]) -> dict[str, Any]:
             "LearnedOptimizer: parameters must have names, by which actions know them; "
             f"got {type(pairs[0]).__name__ if pairs else 'none'}; pass the model, or model.named_parameters()."
         )
-    return group | {"params": [(name.replace("_orig_mod.", ""), p) for name, p in pairs]}
+    return group | {"params": [(str(name).replace("_orig_mod.", ""), p) for name, p in pairs]}
 
 
 def _within(symmetry: Symmetry, named: Mapping[str, Tensor]) -> bool:
