@@ -132,7 +132,9 @@ class _Run:
         before = scales[t - 1] if t else scales[0]
         past = [flat(g) for g in gradients]
         mean, square = averaged(past, 0.9), averaged([p**2 for p in past], 0.99)
-        cosine = past[t] @ past[t - 1] / past[t].norm() / past[t - 1].norm() if t else torch.zeros_like(before)
+        cosine = (
+            past[t] @ past[t - 1] / past[t].norm() / past[t - 1].norm() if t else torch.zeros_like(before)
+        )
         size = square.mean().sqrt()
         return torch.stack(
             [

@@ -7,11 +7,20 @@ import pytest
 from isoloss.learn import PARTS, Design
 
 WRONG = {
-    "unknown part": ({"variant": ("update", "tel")}, r"variant must be of lr, momentum, tele, update, each once"),
+    "unknown part": (
+        {"variant": ("update", "tel")},
+        r"variant must be of lr, momentum, tele, update, each once",
+    ),
     "a string": ({"variant": "update"}, r"variant must be of .*; got 'update'; write variant=\('lr',\), say"),
     "nothing": ({"variant": ()}, r"variant must be of"),
-    "twice": ({"variant": ("update", "update")}, r"variant must be of .*, each once; got \('update', 'update'\)"),
-    "nothing descends": ({"variant": ("tele", "momentum")}, r"something must lower the loss; got .*; add update"),
+    "twice": (
+        {"variant": ("update", "update")},
+        r"variant must be of .*, each once; got \('update', 'update'\)",
+    ),
+    "nothing descends": (
+        {"variant": ("tele", "momentum")},
+        r"something must lower the loss; got .*; add update",
+    ),
     "unknown network": ({"network": "lstm"}, r"network must be of coordinate, whole"),
     "unknown units": ({"units": "log"}, r"units must be of direct, rate"),
     "unknown order": ({"order": "during"}, r"order must be of after, before"),

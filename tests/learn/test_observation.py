@@ -48,7 +48,9 @@ def test_averages_are_those_of_all_gradients_so_far():
             (seen.size.square(), past.square(), 0.99),
         ):
             w = decay ** torch.arange(t, -1, -1, dtype=torch.float64)
-            assert_close(found, torch.einsum("t,tnp->np", w / w.sum(), values), rtol=1e3 * EPS, atol=1e3 * EPS)
+            assert_close(
+                found, torch.einsum("t,tnp->np", w / w.sum(), values), rtol=1e3 * EPS, atol=1e3 * EPS
+            )
         before = gradients[max(t - 1, 0)]
         cosine = torch.cosine_similarity(gradients[t], before, dim=1) if t else torch.zeros(3).double()
         assert_close(seen.cosine, cosine, rtol=0, atol=16 * EPS)
