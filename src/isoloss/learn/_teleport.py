@@ -15,6 +15,11 @@ from isoloss.learn.actions import Action, bounded, element
 from isoloss.learn.directions import DIRECTIONS
 
 Loss = Callable[[Tensors, Tensors], Tensor]
+"""Of the weights and the data of one optimizee."""
+
+Losses = Callable[[Tensor, Tensors], Tensor]
+"""Of all weights (n, P) and all data to (n,)."""
+
 SHORTER = 1.0, 0.5, 0.25, 0.125
 """What remains of an element that goes too far, tried in this order; after the last it is refused."""
 
@@ -73,14 +78,14 @@ def propose(
 def jump(
     design: Design,
     actions: Sequence[Action],
-    loss: Loss,
+    losses: Losses,
     layout: Layout,
     weights: Tensor,
     data: Tensors,
     elements: Sequence[Tensor],
 ) -> Jump:
     """Let algebra elements (n, *algebra_shape), one per action, act on weights (n, P), as far as the design allows."""
-    taken = _allowed(design, actions, loss, layout, weights, data, elements)
+    taken = _allowed(design, actions, losses, layout, weights, data, elements)
     chosen = [times(a, taken) for a in elements]
     acted = [
         bounded(action.group, a.detach(), design.radius).nan_to_num()
@@ -96,16 +101,16 @@ def jump(
 
 
 @torch.no_grad()
-def _allowed(design, actions, loss, layout, weights, data, elements) -> Tensor:
+def _allowed(design, actions, losses, layout, weights, data, elements) -> Tensor:
     """The largest part of the elements that keeps the loss and does not lengthen the weights too far, (n,)."""
     if isinf(design.growth) and isinf(design.tolerance):
         return weights.new_ones(len(weights))
-    before = vmap(loss)(layout.unflatten(weights), data)
+    before = losses(weights, data)
     longest = design.growth * weights.norm(dim=1)
     taken = weights.new_zeros(len(weights))
     for part in SHORTER:
         there = moved(design, actions, layout, weights, data, [part * a for a in elements])
-        after = vmap(loss)(layout.unflatten(there), data)
+        after = losses(there, data)
         kept = (after - before).abs() <= design.tolerance * before.abs() + torch.finfo(before.dtype).tiny
         fits = kept & (there.norm(dim=1) <= longest) & there.isfinite().all(1)
         taken = torch.where((taken == 0) & fits, part, taken)

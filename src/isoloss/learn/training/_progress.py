@@ -11,6 +11,7 @@ from torch import Tensor
 
 from isoloss._files import write_file
 from isoloss.learn._meta_optimizer import MetaOptimizer
+from isoloss.learn._save import described, fill
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -148,3 +149,37 @@ def load(
     generator.set_state(state)
     progress.best = parts.get("best")
     return progress
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> MetaOptimizer:
+    """The meta-optimizer in the checkpoint of a training, finished or not: that of the best validation so far.
+
+    Without a validation, that of the last run. Which runs and which tasks is in its `info`.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it is damaged, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder) / CHECKPOINT
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"load_checkpoint: the folder must be one that was trained in; got {folder} without {CHECKPOINT}; "
+            "name the out of meta_train."
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            told = json.loads((file.metadata() or {})["isoloss"])
+            names = list(file.keys())
+            kind = "best/" if any(n.startswith("best/") for n in names) else "meta/"
+            tensors = {n.removeprefix(kind): file.get_tensor(n) for n in names if n.startswith(kind)}
+        context, runs = dict(told["context"]), len(told["history"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"load_checkpoint: the checkpoint must be one that training wrote; got {path} ({error}); train again."
+        ) from error
+    meta = described(context, str(path))
+    fill(meta, tensors, str(path))
+    meta.info = {"tasks": context.get("tasks"), "recipe": context.get("recipe"), "runs": runs}
+    return meta
