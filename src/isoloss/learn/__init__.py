@@ -4,14 +4,17 @@ from isoloss.learn._design import Design
 from isoloss.learn._evaluate import evaluate
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
+from isoloss.learn._optimizer import LearnedOptimizer
 from isoloss.learn._rollout import Rollout
+from isoloss.learn._save import load, save
+from isoloss.learn._step import Point
 from isoloss.learn._tensors import Tensors
-from isoloss.learn._unroll import Loop, Point, Unrolled
+from isoloss.learn._unroll import Loop, Unrolled
 from isoloss.learn.actions import Action, Dependent, Exact, Rotation
 from isoloss.learn.directions import DIRECTIONS, Direction
 from isoloss.learn.parts import PARTS
 from isoloss.learn.tasks import TASKS, Draw, Tasks
-from isoloss.learn.training import DivergenceError, Recipe, RunRecord, Trained, meta_train
+from isoloss.learn.training import DivergenceError, Recipe, RunRecord, Trained, load_checkpoint, meta_train
 
 __all__ = [
     "DIRECTIONS",
@@ -25,6 +28,7 @@ __all__ = [
     "Draw",
     "Exact",
     "Layout",
+    "LearnedOptimizer",
     "Loop",
     "MetaOptimizer",
     "Point",
@@ -37,5 +41,8 @@ __all__ = [
     "Trained",
     "Unrolled",
     "evaluate",
+    "load",
+    "load_checkpoint",
     "meta_train",
+    "save",
 ]

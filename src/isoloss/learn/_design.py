@@ -109,6 +109,11 @@ class Design:
                 raise ValueError(
                     f"Design: {name} must be positive; got {getattr(self, name)}; inf bounds nothing."
                 )
+        if not all(is_whole(step) for step in self.teleport_at):
+            raise ValueError(
+                f"Design: teleport_at must be whole numbers of at least 0; got {self.teleport_at!r}; "
+                "write (0,) for one before the first step."
+            )
         for name in ("hidden", "layers", "every"):
             value = getattr(self, name)
             if not (is_whole(value, least=1) or (value is None and name != "layers")):

@@ -37,7 +37,7 @@ class Layout:
 
     def flatten(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """To (n, size)."""
-        return torch.cat([tensors[name].flatten(1) for name, _ in self.shapes], 1)
+        return torch.cat([tensors[name].reshape(len(tensors[name]), -1) for name, _ in self.shapes], 1)
 
     def unflatten(self, flat: Tensor) -> Tensors:
         """From (n, size)."""
@@ -49,10 +49,29 @@ class Layout:
 
     def per_tensor(self, flat: Tensor) -> Tensor:
         """Root mean square of every tensor, (n, number of tensors), from (n, size)."""
-        return torch.stack([part.square().mean(1).sqrt() for part in flat.split(self.sizes, 1)], 1)
+        parts = flat.split(self.sizes, 1)
+        return torch.cat([length(part) / size**0.5 for part, size in zip(parts, self.sizes, strict=True)], 1)
 
     def spread(self, values: Tensor) -> Tensor:
         """One value per tensor, (n, number of tensors), to every one of its entries, (n, size)."""
         return torch.cat(
             [v.expand(-1, size) for v, size in zip(values.split(1, 1), self.sizes, strict=True)], 1
         )
+
+
+def length(x: Tensor) -> Tensor:
+    """Euclidean length of every row, (n, 1), from (n, size).
+
+    Squares neither overflow nor vanish, and the derivative at rows of zeros is 0.
+    """
+    largest = x.detach().abs().amax(1, keepdim=True)
+    some = largest != 0
+    unit = torch.where(some, largest, 1.0)
+    squares = (x / unit).square().sum(1, keepdim=True)
+    return torch.where(some, unit * torch.where(some, squares, 1.0).sqrt(), 0.0)
+
+
+def length_or_one(x: Tensor) -> Tensor:
+    """The same, and 1 where it is 0: what other lengths can be measured by."""
+    found = length(x)
+    return torch.where(found == 0, 1.0, found)

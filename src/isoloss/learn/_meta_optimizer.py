@@ -1,16 +1,17 @@
 """A meta-optimizer: the parts that a variant names, and how their decisions make a step."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from isoloss.learn._design import Design
-from isoloss.learn._flat import Layout
+from isoloss.learn._flat import Layout, length, length_or_one
 from isoloss.learn._observation import Observation, observe, observer_start
 from isoloss.learn._state import State, part_of, under
 from isoloss.learn.actions import Action
-from isoloss.learn.parts import PARTS, Part, Teleport
+from isoloss.learn.parts import PARTS, Part, Shape, Teleport, algebra_shape
 from isoloss.learn.tasks import Tasks
 
 _KEY = "learned_"  # a ModuleDict holds no module named update
@@ -27,7 +28,10 @@ class MetaOptimizer(nn.Module):
     Args:
         design: What is learned, and how.
         layout: Names and shapes of the optimizee's weights; only networks of the kind "whole" need it.
-        actions: What moves the optimizee; likewise.
+        actions: What moves the optimizee, or the shapes of their algebra elements; likewise.
+
+    Attributes:
+        info: Whatever is to be known of it, such as what it was trained on; saved with it, in words of JSON.
 
     Raises:
         ValueError: If the network is of the kind "whole" and layout is missing, or the variant has tele and there is no
@@ -37,14 +41,20 @@ class MetaOptimizer(nn.Module):
         Dissertation, Section 5.5 and Algorithm 3; 2025 paper, Algorithms 1 and 3.
     """
 
-    def __init__(self, design: Design, layout: Layout | None = None, actions: Sequence[Action] = ()):
+    def __init__(self, design: Design, layout: Layout | None = None, actions: Sequence[Action | Shape] = ()):
         super().__init__()
         if design.network == "whole" and layout is None:
             raise ValueError(
                 "MetaOptimizer: a network that reads the whole gradient must know its size; got no layout; "
                 "use MetaOptimizer.of(design, tasks), or network='coordinate'."
             )
+        if design.network == "whole" and "tele" in design.variant and not actions:
+            raise ValueError(
+                "MetaOptimizer: a network whose outputs are the group element must know the group; got no actions; "
+                "use MetaOptimizer.of(design, tasks), or network='coordinate'."
+            )
         self.design, self.layout = design, layout if design.network == "whole" else None
+        self.info: dict[str, Any] = {}
         self.parts = nn.ModuleDict(
             {
                 _KEY + name: Teleport(design, layout, actions) if part is Teleport else part(design, layout)  # type: ignore[call-arg]
@@ -74,6 +84,13 @@ class MetaOptimizer(nn.Module):
         assert isinstance(part, Part)
         return part
 
+    @property
+    def teleport(self) -> Teleport:
+        """The part tele."""
+        part = self.part("tele")
+        assert isinstance(part, Teleport)
+        return part
+
     def start(self, layout: Layout, weights: Tensor, actions: int = 0) -> State:
         """What is remembered before the first step.
 
@@ -85,19 +102,40 @@ class MetaOptimizer(nn.Module):
         Raises:
             ValueError: If the optimizee has not the shape that the networks were made for.
         """
-        if self.layout is not None and self.layout != layout:
-            raise ValueError(
-                f"MetaOptimizer: networks that read the whole gradient fit one optimizee; got {layout.shapes}, "
-                f"made for {self.layout.shapes}; learn one with network='coordinate'."
-            )
-        state = under("observer", observer_start(layout, weights)) | {
-            "home": weights.norm(dim=1, keepdim=True)
-        }
+        self.check_fit(layout)
+        state = under("observer", observer_start(layout, weights)) | {"home": length_or_one(weights)}
         if "momentum" in self.design.variant:
             state |= {"velocity": torch.zeros_like(weights)}
         for name in self.design.variant:
             state |= under(name, self.part(name).start(weights, actions))
         return {name: value.detach() for name, value in state.items()}
+
+    def check_fit(self, layout: Layout, actions: Sequence[Action] | None = None) -> None:
+        """Refuse an optimizee that the networks were not made for; names may differ.
+
+        Args:
+            layout: Of the optimizee.
+            actions: What teleports it; None if it is not known yet.
+
+        Raises:
+            ValueError: If networks of the kind "whole" were made for other shapes, or for groups of other shapes.
+        """
+        if self.layout is None:
+            return
+        got, made = (tuple(shape for _, shape in x.shapes) for x in (layout, self.layout))
+        if got != made:
+            raise ValueError(
+                f"MetaOptimizer: networks that read the whole gradient fit one optimizee; got {_excerpt(got)}, "
+                f"made for {_excerpt(made)}; learn one with network='coordinate'."
+            )
+        if actions is not None and "tele" in self.design.variant:
+            groups, own = tuple(map(algebra_shape, actions)), self.teleport.shapes
+            if groups != own:
+                raise ValueError(
+                    f"MetaOptimizer: networks that read the whole gradient teleport by the actions they were made for; "
+                    f"got algebra elements {_excerpt(groups)}, made for {_excerpt(own)}; "
+                    "learn one with network='coordinate'."
+                )
 
     def see(
         self, layout: Layout, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor]
@@ -132,15 +170,17 @@ class MetaOptimizer(nn.Module):
         proposals: Sequence[Tensor],
     ) -> tuple[list[Tensor], State]:
         """For every action the algebra element of the teleport, (n, *algebra_shape), and the memory after it."""
-        part = self.part("tele")
-        assert isinstance(part, Teleport)
-        found, kept = part.decide(seen, part_of(state, "tele"), actions, proposals)
+        found, kept = self.teleport.decide(seen, part_of(state, "tele"), actions, proposals)
         return found, dict(state) | under("tele", kept)
 
     def _trusted(self, seen: Observation, step: Tensor, home: Tensor) -> Tensor:
         if self.design.trust == float("inf"):
             return step
-        bound = self.design.trust * (home + seen.weights.norm(dim=1, keepdim=True))
-        # A smooth minimum of the two lengths; the floor is for weights that are all zero.
-        bound = bound.clamp_min(1e-6)
-        return step * bound / (bound.square() + step.square().sum(1, keepdim=True)).sqrt()
+        bound = self.design.trust * (home + length(seen.weights))
+        # A smooth minimum of the two lengths.
+        return step * (bound / torch.hypot(bound, length(step)))
+
+
+def _excerpt(shapes: Sequence[tuple[int, ...]]) -> str:
+    """The first few of them."""
+    return ", ".join(map(str, shapes[:6])) + (", ..." if len(shapes) > 6 else "") if shapes else "none"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from isoloss.learn._flat import Layout
+from isoloss.learn._flat import Layout, length, length_or_one
 from isoloss.learn._state import State
 
 DECAYS = 0.9, 0.99
@@ -27,7 +27,7 @@ class Observation:
         previous: The same a step before, and this step's at the first one.
         first: The same at the first step.
         mean: Average of the gradients, (n, P), corrected for its start at zero.
-        square: Average of their squares, likewise.
+        size: Root of the average of their squares, likewise.
         cosine: Between this gradient and the one before, (n,); 0 at the first step.
         step: Steps taken before this one, (n,).
     """
@@ -39,7 +39,7 @@ class Observation:
     previous: Tensor
     first: Tensor
     mean: Tensor
-    square: Tensor
+    size: Tensor
     cosine: Tensor
     step: Tensor
 
@@ -49,40 +49,35 @@ class Observation:
         The gradient relative to its tensor's scale by logarithm and sign, the averaged one likewise and relative to
         the averaged square, how the scale changed since the last step and since the first, and the number of steps.
         """
-        spread, tiny = self.layout.spread, _tiny(self.gradient)
-        scale = spread(self.scale) + tiny
-        relative = log_scale(self.gradient / scale)
-        average = self.mean / scale
-        normalized = self.mean / (self.square.sqrt() + tiny)
-        changes = spread(torch.stack(self._changes(), 0).flatten(0, 1)).unflatten(0, (2, -1))
+        spread, inverse = self.layout.spread, self.inverse_scale
+        relative = log_scale(self.gradient * inverse)
+        average = self.mean * inverse
+        normalized = _over(self.mean, self.size)
+        changes = spread(torch.cat(_changes(self.scale, self.previous, self.first))).unflatten(0, (2, -1))
         step = torch.log1p(self.step)[:, None].expand_as(self.gradient) / DECADES
         columns = [relative[..., 0], relative[..., 1], average.tanh(), normalized, *changes, step]
         return torch.stack(columns, -1)
 
     def of_all(self) -> Tensor:
         """What is known of all weights together, (n, `SUMMARY_FEATURES`), each of about unit size."""
-        tiny = _tiny(self.gradient)
-        now, before, start = (
-            s.square().mean(1).sqrt() + tiny for s in (self.scale, self.previous, self.first)
-        )
-        mean, square = (x.square().mean(1).sqrt() for x in (self.mean, self.square.sqrt()))
+        now, before, start = (_rms(s) for s in (self.scale, self.previous, self.first))
+        mean, size = _rms(self.mean), _rms(self.size)
         return torch.stack(
             [
-                (now / before).log().tanh(),
-                (now / start).log() / DECADES,
+                *_changes(now, before, start),
                 self.cosine,
-                mean / (square + tiny),
-                (square / now).log().tanh(),
+                _over(mean, size),
+                (_log(size) - _log(now)).tanh(),
                 torch.log1p(self.step) / DECADES,
                 (-self.step).exp(),
             ],
             -1,
         )
 
-    def _changes(self) -> tuple[Tensor, Tensor]:
-        tiny = _tiny(self.gradient)
-        now, before, start = (s + tiny for s in (self.scale, self.previous, self.first))
-        return (now / before).log().tanh(), (now / start).log() / DECADES
+    @property
+    def inverse_scale(self) -> Tensor:
+        """One over the scale of its tensor for every weight, (n, P); 0 where the gradient is."""
+        return self.layout.spread(torch.where(self.scale < _tiny(self.scale), 0.0, _over_one(self.scale)))
 
 
 COORDINATE_FEATURES = 7
@@ -107,7 +102,7 @@ def observer_start(layout: Layout, weights: Tensor) -> State:
     return {
         "last": zero,
         "mean": zero,
-        "square": zero,
+        "size": zero,
         "previous": scale,
         "first": scale,
         "step": weights.new_zeros(len(weights)),
@@ -128,11 +123,10 @@ def observe(layout: Layout, weights: Tensor, gradient: Tensor, state: State) -> 
     first = torch.where(begun, scale, state["first"])
     previous = torch.where(begun, scale, state["previous"])
     mean = DECAYS[0] * state["mean"] + (1 - DECAYS[0]) * gradient
-    square = DECAYS[1] * state["square"] + (1 - DECAYS[1]) * gradient.square()
+    size = _root_sum(DECAYS[1] ** 0.5 * state["size"], (1 - DECAYS[1]) ** 0.5 * gradient)
     corrections = [(1 - decay ** (step + 1))[:, None] for decay in DECAYS]
-    last = state["last"]
-    norms = gradient.norm(dim=1) * last.norm(dim=1)
-    cosine = (gradient * last).sum(1) / norms.clamp_min(_tiny(gradient))
+    here, last = (g / length_or_one(g) for g in (gradient, state["last"]))
+    cosine = (here * last).sum(1)
     seen = Observation(
         layout,
         weights,
@@ -141,14 +135,14 @@ def observe(layout: Layout, weights: Tensor, gradient: Tensor, state: State) -> 
         previous,
         first,
         mean / corrections[0],
-        square / corrections[1],
+        size / corrections[1].sqrt(),
         cosine,
         step,
     )
     kept = {
         "last": gradient,
         "mean": mean,
-        "square": square,
+        "size": size,
         "previous": scale,
         "first": first,
         "step": step + 1,
@@ -156,5 +150,33 @@ def observe(layout: Layout, weights: Tensor, gradient: Tensor, state: State) -> 
     return seen, kept
 
 
+# What follows is finite for all numbers, and so are its derivatives where there is nothing.
+def _changes(now: Tensor, before: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    return (_log(now) - _log(before)).tanh(), (_log(now) - _log(start)) / DECADES
+
+
+def _log(x: Tensor) -> Tensor:
+    return x.clamp_min(_tiny(x)).log()
+
+
+def _over(x: Tensor, size: Tensor) -> Tensor:
+    """A quotient x / size with |x| <= C size."""
+    return x * _over_one(size)
+
+
+def _over_one(x: Tensor) -> Tensor:
+    return 1 / torch.where(x < _tiny(x), 1.0, x)
+
+
+def _root_sum(x: Tensor, y: Tensor) -> Tensor:
+    """The root of x^2 + y^2."""
+    nothing = (x == 0) & (y == 0)
+    return torch.where(nothing, 0.0, torch.hypot(torch.where(nothing, 1.0, x), y))
+
+
+def _rms(x: Tensor) -> Tensor:
+    return length(x)[:, 0] / x.shape[1] ** 0.5
+
+
 def _tiny(x: Tensor) -> float:
-    return torch.finfo(x.dtype).tiny ** 0.5
+    return torch.finfo(x.dtype).tiny

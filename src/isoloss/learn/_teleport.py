@@ -15,6 +15,11 @@ from isoloss.learn.actions import Action, bounded, element
 from isoloss.learn.directions import DIRECTIONS
 
 Loss = Callable[[Tensors, Tensors], Tensor]
+"""Of the weights and the data of one optimizee."""
+
+Losses = Callable[[Tensor, Tensors], Tensor]
+"""Of all weights (n, P) and all data to (n,)."""
+
 SHORTER = 1.0, 0.5, 0.25, 0.125
 """What remains of an element that goes too far, tried in this order; after the last it is refused."""
 
@@ -44,7 +49,10 @@ def propose(
     data: Tensors,
     gradient: Tensor,
 ) -> list[Tensor]:
-    """For every action its directions here, (n, directions, *algebra_shape); 0 for those that do not suit."""
+    """For every action its directions here, (n, directions, *algebra_shape).
+
+    They are 0 where they do not suit, or are no numbers. No derivative goes through them.
+    """
     if design.network == "whole":
         return []
     directions = [DIRECTIONS[name]() for name in design.directions]
@@ -60,7 +68,7 @@ def propose(
                 else nothing
                 for direction in directions
             ]
-            return torch.stack(found)
+            return torch.stack(found).nan_to_num(0.0, 0.0, 0.0)
 
         return one
 
@@ -70,14 +78,14 @@ def propose(
 def jump(
     design: Design,
     actions: Sequence[Action],
-    loss: Loss,
+    losses: Losses,
     layout: Layout,
     weights: Tensor,
     data: Tensors,
     elements: Sequence[Tensor],
 ) -> Jump:
     """Let algebra elements (n, *algebra_shape), one per action, act on weights (n, P), as far as the design allows."""
-    taken = _allowed(design, actions, loss, layout, weights, data, elements)
+    taken = _allowed(design, actions, losses, layout, weights, data, elements)
     chosen = [times(a, taken) for a in elements]
     acted = [
         bounded(action.group, a.detach(), design.radius).nan_to_num()
@@ -86,22 +94,23 @@ def jump(
     sizes = [
         action.group.norm(a).reshape(len(a), -1).amax(1) for action, a in zip(actions, acted, strict=True)
     ]
-    there = moved(design, actions, layout, weights, data, chosen)
-    # Refused elements are 0, and act as the identity but for rounding.
-    return Jump(torch.where((taken > 0)[:, None], there, weights), taken, torch.stack(sizes).amax(0))
+    # Refused elements are 0, and act as the identity but for rounding, where they act at all.
+    kept = (taken > 0)[:, None]
+    there = moved(design, actions, layout, only_through(kept, weights), data, chosen)
+    return Jump(torch.where(kept, there, weights), taken, torch.stack(sizes).amax(0))
 
 
 @torch.no_grad()
-def _allowed(design, actions, loss, layout, weights, data, elements) -> Tensor:
+def _allowed(design, actions, losses, layout, weights, data, elements) -> Tensor:
     """The largest part of the elements that keeps the loss and does not lengthen the weights too far, (n,)."""
     if isinf(design.growth) and isinf(design.tolerance):
         return weights.new_ones(len(weights))
-    before = vmap(loss)(layout.unflatten(weights), data)
+    before = losses(weights, data)
     longest = design.growth * weights.norm(dim=1)
     taken = weights.new_zeros(len(weights))
     for part in SHORTER:
         there = moved(design, actions, layout, weights, data, [part * a for a in elements])
-        after = vmap(loss)(layout.unflatten(there), data)
+        after = losses(there, data)
         kept = (after - before).abs() <= design.tolerance * before.abs() + torch.finfo(before.dtype).tiny
         fits = kept & (there.norm(dim=1) <= longest) & there.isfinite().all(1)
         taken = torch.where((taken == 0) & fits, part, taken)
@@ -117,6 +126,11 @@ def moved(design, actions, layout, weights, data, elements) -> Tensor:
 
         current = current | vmap(one)(a, current, data)
     return layout.flatten(current)
+
+
+def only_through(kept: Tensor, x: Tensor) -> Tensor:
+    """The same rows; derivatives go through those that are kept. Elsewhere they may be no numbers, not even times 0."""
+    return torch.where(kept, x, x.detach())
 
 
 def times(a: Tensor, factors: Tensor) -> Tensor:

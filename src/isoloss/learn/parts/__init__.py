@@ -3,7 +3,7 @@
 from isoloss.learn.parts._lr import LearningRate
 from isoloss.learn.parts._momentum import Momentum
 from isoloss.learn.parts._part import Part
-from isoloss.learn.parts._tele import Teleport
+from isoloss.learn.parts._tele import Shape, Teleport, algebra_shape
 from isoloss.learn.parts._update import Update
 
 PARTS: dict[str, type[Part]] = {
@@ -13,4 +13,4 @@ PARTS: dict[str, type[Part]] = {
     "tele": Teleport,
 }
 
-__all__ = ["PARTS", "LearningRate", "Momentum", "Part", "Teleport", "Update"]
+__all__ = ["PARTS", "LearningRate", "Momentum", "Part", "Shape", "Teleport", "Update", "algebra_shape"]

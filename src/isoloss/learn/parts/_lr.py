@@ -10,7 +10,7 @@ from isoloss.learn._design import Design
 from isoloss.learn._flat import Layout
 from isoloss.learn._observation import Observation
 from isoloss.learn._state import State
-from isoloss.learn.parts._part import Part, first_rate
+from isoloss.learn.parts._part import Part, first_slope
 from isoloss.learn.parts._update import RETURN, STRIDE
 
 
@@ -42,6 +42,6 @@ class LearningRate(Part):
         outputs = outputs.to(seen.weights.dtype)
         if self.log_rate is None:
             return self.design.rate * outputs.sigmoid(), kept
-        first = first_rate(seen, state)
+        first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs.tanh()
-        return (rate + first + self.log_rate).exp(), kept | {"rate": rate, "first": first}
+        return (rate + self.log_rate).exp() / first, kept | {"rate": rate, "first": first}

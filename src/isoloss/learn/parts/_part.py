@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from isoloss.learn._design import Design
-from isoloss.learn._flat import Layout
+from isoloss.learn._flat import Layout, length_or_one
 from isoloss.learn._observation import COORDINATE_FEATURES, SUMMARY_FEATURES, Observation, log_scale
 from isoloss.learn._state import State
 from isoloss.learn.networks import Recurrent
@@ -56,8 +56,7 @@ class Part(nn.Module):
         elif self.design.raw:
             shown = seen.gradient
         else:
-            scale = seen.layout.spread(seen.scale)
-            shown = log_scale(seen.gradient / scale.clamp_min(1e-30)).flatten(1)
+            shown = log_scale(seen.gradient * seen.inverse_scale).flatten(1)
         return shown.to(self.network.read.weight.dtype)
 
     def decide(self, seen: Observation, state: State) -> tuple[Any, State]:
@@ -65,8 +64,7 @@ class Part(nn.Module):
         raise NotImplementedError
 
 
-def first_rate(seen: Observation, state: State) -> Tensor:
-    """Logarithm of the length of the weights over that of the gradient at the first step, (n, 1)."""
-    here = seen.weights.norm(dim=1, keepdim=True) + 1e-30
-    ratio = here.log() - seen.gradient.norm(dim=1, keepdim=True).clamp_min(1e-30).log()
-    return ratio.where((seen.step == 0)[:, None], state["first"]).detach()
+def first_slope(seen: Observation, state: State) -> Tensor:
+    """Length of the gradient over that of the weights at the first step, (n, 1); lengths of 0 count as 1."""
+    slope = length_or_one(seen.gradient) / length_or_one(seen.weights)
+    return slope.where((seen.step == 0)[:, None], state["first"])

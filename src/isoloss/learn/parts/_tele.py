@@ -14,6 +14,13 @@ from isoloss.learn._state import State
 from isoloss.learn.actions import Action
 from isoloss.learn.parts._part import Part
 
+Shape = tuple[int, ...]
+
+
+def algebra_shape(action: Action | Shape) -> Shape:
+    """The shape of its algebra elements, unless it is one."""
+    return action if isinstance(action, tuple) else (*action.batch, *action.group.algebra_shape)
+
 
 class Teleport(Part):
     r"""Learns the group element of every action, through its algebra.
@@ -29,12 +36,13 @@ class Teleport(Part):
 
     name: ClassVar[str] = "tele"
 
-    def __init__(self, design: Design, layout: Layout | None = None, actions: Sequence[Action] = ()):
+    def __init__(self, design: Design, layout: Layout | None = None, actions: Sequence[Action | Shape] = ()):
         self.by_directions = design.network == "coordinate"
+        self.shapes: tuple[Shape, ...] = ()
         if self.by_directions:
             super().__init__(design, layout, len(design.directions), len(design.directions))
         else:
-            self.shapes = [(*a.batch, *a.group.algebra_shape) for a in actions]
+            self.shapes = tuple(map(algebra_shape, actions))
             super().__init__(design, layout, sum(map(prod, self.shapes)))
 
     def start(self, weights: Tensor, actions: int) -> State:

@@ -10,7 +10,7 @@ from isoloss.learn._design import Design
 from isoloss.learn._flat import Layout
 from isoloss.learn._observation import Observation
 from isoloss.learn._state import State
-from isoloss.learn.parts._part import Part, first_rate
+from isoloss.learn.parts._part import Part, first_slope
 
 STRIDE, RETURN = 0.2, 0.98
 """Largest change of the logarithm of a learning rate in a step, and how much of its past changes remains after one."""
@@ -55,7 +55,7 @@ class Update(Part):
         outputs = outputs.to(seen.weights.dtype).reshape(*seen.weights.shape, self.columns)
         if self.log_rate is None:
             return outputs[..., 0], kept
-        first = first_rate(seen, state)
+        first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs[..., 0].tanh()
         direction = seen.gradient + seen.layout.spread(seen.scale) * outputs[..., 1]
-        return -(rate + first + self.log_rate).exp() * direction, kept | {"rate": rate, "first": first}
+        return -(rate + self.log_rate).exp() * (direction / first), kept | {"rate": rate, "first": first}

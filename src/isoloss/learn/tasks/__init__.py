@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from isoloss.learn.tasks._booth import BoothTasks, FixedBoothTasks
 from isoloss.learn.tasks._check import check_tasks
-from isoloss.learn.tasks._exact import exact_actions
+from isoloss.learn.tasks._exact import as_actions, exact_actions
 from isoloss.learn.tasks._images import ImageTasks
 from isoloss.learn.tasks._logistic import LogisticRegression
 from isoloss.learn.tasks._module import ModuleTasks
@@ -39,6 +39,7 @@ __all__ = [
     "SquaresTasks",
     "Tasks",
     "TwoLayerRegression",
+    "as_actions",
     "check_tasks",
     "exact_actions",
 ]

@@ -31,10 +31,11 @@ def _in_segments(
     `torch.utils.checkpoint` records by hooks on saved tensors, under which `torch.func.grad` refuses to run.
     """
     pieces = [batches[i : i + length] for i in range(0, len(batches), length)]
+    ahead = [*(piece[0] for piece in pieces[1:]), None]
     starts, told = [point.cut()], []
     with torch.no_grad():
-        for piece in pieces:
-            unrolled = loop.run(starts[-1], piece)
+        for piece, then in zip(pieces, ahead, strict=True):
+            unrolled = loop.run(starts[-1], piece, then)
             told.append(unrolled.losses)
             starts.append(unrolled.end.cut())
     known = torch.cat(told).requires_grad_()
@@ -43,7 +44,7 @@ def _in_segments(
     above: dict[str, Tensor] = {}
     for i, piece in reversed(list(enumerate(pieces))):
         begun = _leaves(starts[i])
-        unrolled = loop.run(begun, piece)
+        unrolled = loop.run(begun, piece, ahead[i])
         ends = _named(unrolled.end)
         roots = [(unrolled.losses, slopes[i * length : i * length + len(piece)])]
         roots += [(ends[name], slope) for name, slope in above.items() if ends[name].requires_grad]

@@ -16,7 +16,7 @@ OBJECTIVES: dict[str, Callable[[Tensor], Tensor]] = {
     "log": lambda losses: losses.clamp_min(torch.finfo(losses.dtype).tiny).log(),
     "value": lambda losses: losses,
 }
-"""Functions of the losses by name. The logarithm counts factors; it needs positive losses."""
+"""Functions of the losses by name. The logarithm counts factors; 0 counts as the least number."""
 
 
 def objective(losses: Tensor, weights: str, kind: str) -> Tensor:

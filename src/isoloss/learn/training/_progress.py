@@ -11,6 +11,7 @@ from torch import Tensor
 
 from isoloss._files import write_file
 from isoloss.learn._meta_optimizer import MetaOptimizer
+from isoloss.learn._save import described, fill
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -43,13 +44,20 @@ class Progress:
     Attributes:
         history: The runs so far.
         best: Parameters of the meta-optimizer with the lowest validation, and that value.
-        failures: Runs and updates that failed in a row.
+        failures: Runs in a row that were given up.
+        skips: Updates in a row that were left out.
     """
 
     history: list[RunRecord] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
     best_validation: float | None = None
     failures: int = 0
+    skips: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Failures in a row, of runs or of updates."""
+        return max(self.failures, self.skips)
 
 
 def save(
@@ -73,6 +81,7 @@ def save(
         "history": [asdict(r) for r in progress.history],
         "best_validation": progress.best_validation,
         "failures": progress.failures,
+        "skips": progress.skips,
     }
     content = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
     write_file(folder / CHECKPOINT, encode(content, metadata={"isoloss": json.dumps(told)}))
@@ -99,14 +108,18 @@ def load(
         with safe_open(str(path), framework="pt") as file:
             told = json.loads((file.metadata() or {})["isoloss"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, KeyError, ValueError) as error:
+        wrote = dict(told["context"])
+        history = [RunRecord(**r) for r in told["history"]]
+        progress = Progress(history, None, told["best_validation"], told["failures"], told["skips"])
+        state = tensors.pop("generator")
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"meta_train: the checkpoint must be one that training wrote; got {path} ({error}); "
             "delete it, or train in another folder."
         ) from error
     context = json.loads(json.dumps(context))
-    if told["context"] != context:
-        differs = [key for key in context if told["context"].get(key) != context[key]]
+    if wrote != context:
+        differs = sorted(key for key in context.keys() | wrote.keys() if wrote.get(key) != context.get(key))
         raise ValueError(
             f"meta_train: a checkpoint continues the training that wrote it; {path} differs in {', '.join(differs)}; "
             "train in another folder, or pass resume=False."
@@ -115,6 +128,16 @@ def load(
     for name, value in tensors.items():
         kind, _, rest = name.partition("/")
         parts.setdefault(kind, {})[rest] = value
+    held, needed = (
+        {name: (t.dtype, t.shape) for name, t in ts.items()}
+        for ts in (parts.get("meta", {}), dict(meta.named_parameters()))
+    )
+    if held != needed:
+        name = sorted(dict(held.items() ^ needed.items()))[0]
+        raise ValueError(
+            f"meta_train: a checkpoint continues the meta-optimizer that wrote it; {path} has another {name}; "
+            "train in another folder, or pass resume=False."
+        )
     with torch.no_grad():
         for name, p in meta.named_parameters():
             p.copy_(parts["meta"][name])
@@ -123,6 +146,40 @@ def load(
         i, _, key = name.partition("/")
         memory.setdefault(int(i), {})[key] = value
     adam.load_state_dict(adam.state_dict() | {"state": memory})
-    generator.set_state(tensors["generator"])
-    history = [RunRecord(**r) for r in told["history"]]
-    return Progress(history, parts.get("best"), told["best_validation"], told["failures"])
+    generator.set_state(state)
+    progress.best = parts.get("best")
+    return progress
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> MetaOptimizer:
+    """The meta-optimizer in the checkpoint of a training, finished or not: that of the best validation so far.
+
+    Without a validation, that of the last run. Which runs and which tasks is in its `info`.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it is damaged, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(folder) / CHECKPOINT
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"load_checkpoint: the folder must be one that was trained in; got {folder} without {CHECKPOINT}; "
+            "name the out of meta_train."
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            told = json.loads((file.metadata() or {})["isoloss"])
+            names = list(file.keys())
+            kind = "best/" if any(n.startswith("best/") for n in names) else "meta/"
+            tensors = {n.removeprefix(kind): file.get_tensor(n) for n in names if n.startswith(kind)}
+        context, runs = dict(told["context"]), len(told["history"])
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"load_checkpoint: the checkpoint must be one that training wrote; got {path} ({error}); train again."
+        ) from error
+    meta = described(context, str(path))
+    fill(meta, tensors, str(path))
+    meta.info = {"tasks": context.get("tasks"), "recipe": context.get("recipe"), "runs": runs}
+    return meta

@@ -21,7 +21,7 @@ class Recipe:
         curriculum: Unroll lengths before that: (3, 10, 5, 20), say, for 10 in the first three tenths of the runs, and
             20 in the next five.
         lr: Learning rate of Adam on the meta-optimizer, falling to a hundredth of it along a cosine.
-        part_lr: Factors of it for some parts: ("tele", 10.0), say.
+        part_lr: Factors of it for some parts: (("tele", 10.0),), say.
         clip: Largest norm of a meta-gradient.
         weights: The w_t within a stretch, a name in `WEIGHTS`.
         objective: What of the losses is averaged, a name in `OBJECTIVES`.
@@ -91,6 +91,13 @@ class Recipe:
                 raise ValueError(
                     f"Recipe: {name} must be one of {', '.join(known)}; got {getattr(self, name)!r}."
                 )
+        from isoloss.learn.parts import PARTS
+
+        if not all(name in PARTS and factor > 0 for name, factor in self.part_lr):
+            raise ValueError(
+                f"Recipe: part_lr must give positive factors for parts, {', '.join(PARTS)}; got {self.part_lr!r}; "
+                'write (("tele", 10.0),), say.'
+            )
         if len(self.curriculum) % 2 or not all(is_whole(n, least=1) for n in self.curriculum):
             raise ValueError(
                 f"Recipe: a curriculum is pairs of tenths of the runs and unroll lengths; got {self.curriculum!r}; "

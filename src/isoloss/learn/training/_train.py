@@ -1,6 +1,7 @@
 """Training a meta-optimizer on a distribution of tasks."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from isoloss._checks import is_whole
 from isoloss._files import make_folder
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
+from isoloss.learn._save import describe
 from isoloss.learn._unroll import Loop, Point
 from isoloss.learn.tasks import Draw, Tasks, check_tasks
 from isoloss.learn.training import _progress
@@ -58,8 +61,8 @@ def meta_train(
     """Train a meta-optimizer, in place: Algorithm 1 of the 2025 paper on batches of tasks.
 
     Each run draws new tasks, walks the horizon in stretches, and updates the meta-optimizer after each of them by Adam.
-    A meta-gradient that is not finite is left out, a run whose losses are not finite is given up; too many in a row
-    end the training. Interrupted and resumed, it comes to the same bits.
+    A meta-gradient that is not finite is left out, a run whose losses are not finite is given up; too many of either
+    in a row end the training. Interrupted and resumed, it comes to the same bits.
 
     Args:
         meta: What is trained.
@@ -72,31 +75,36 @@ def meta_train(
 
     Raises:
         DivergenceError: If training failed too often in a row; the last good checkpoint stays.
-        ValueError: If the tasks cannot be trained on, or the checkpoint belongs to another training.
+        ValueError: If the tasks cannot be trained on, or the checkpoint belongs to another training, or losses turn
+            negative whose logarithm is minimized.
 
     References:
         2025 paper, Algorithm 1; dissertation, Algorithm 3.
     """
     recipe = recipe or Recipe()
+    if not is_whole(save_every, least=1):
+        raise ValueError(f"meta_train: save_every must be a whole number of at least 1; got {save_every!r}.")
     _check(meta, tasks, recipe)
     adam = _adam(meta, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
-    context = {"design": asdict(meta.design), "recipe": asdict(recipe), "tasks": repr(tasks)}
+    context = {**describe(meta), "recipe": asdict(recipe), "tasks": _named(tasks)}
     folder = None if out is None else make_folder(out, "meta_train")
-    progress = Progress()
-    if folder is not None and resume:
-        progress = _progress.load(folder, meta, adam, generator, context) or progress
+    found = _progress.load(folder, meta, adam, generator, context) if folder is not None and resume else None
+    progress = found or Progress()
+    if folder is not None and found is None:
+        # Who is interrupted before the next one comes back to the same first parameters.
+        _progress.save(folder, meta, adam, generator, progress, context)
     validation = _validation(tasks, recipe)
     while len(progress.history) < recipe.runs:
         record = _run(meta, tasks, recipe, adam, generator, progress, validation)
         progress.history.append(record)
         if watch is not None:
             watch(record)
-        if progress.failures >= recipe.patience:
+        if progress.longest >= recipe.patience:
             raise DivergenceError(_failed(record, recipe, folder))
         done = len(progress.history)
         # A checkpoint of a failing training would replace the last good one.
-        if folder is not None and not progress.failures and (done % save_every == 0 or done == recipe.runs):
+        if folder is not None and not progress.longest and (done % save_every == 0 or done == recipe.runs):
             _progress.save(folder, meta, adam, generator, progress, context)
     if progress.best is not None:
         _copy(meta, progress.best)
@@ -130,14 +138,16 @@ def _run(
         norm = float(nn.utils.clip_grad_norm_(meta.parameters(), recipe.clip))
         if math.isfinite(norm):
             adam.step()
-            progress.failures = 0
+            progress.skips = 0
             largest = max(largest, norm)
         else:
             skipped += 1
-            progress.failures += 1
+            progress.skips += 1
         told.append(float(losses.mean()))
         done += steps
-    final = loop.losses(point.weights, drawn.data).median()
+    progress.failures = 0
+    final = loop.losses(point.weights, drawn.data)
+    _check_sign(tasks, recipe, final)
     measured = None
     if (
         validation is not None
@@ -148,7 +158,7 @@ def _run(
         if measured is not None and (progress.best_validation is None or measured < progress.best_validation):
             progress.best_validation = measured
             progress.best = {name: p.detach().clone() for name, p in meta.named_parameters()}
-    return RunRecord(run, sum(told) / len(told), float(final), largest, skipped, measured)
+    return RunRecord(run, sum(told) / len(told), float(final.median()), largest, skipped, measured)
 
 
 def _stretch(loop: Loop, recipe: Recipe, point: Point, batches, generator) -> tuple[Tensor, Point]:
@@ -184,11 +194,20 @@ def _check(meta: MetaOptimizer, tasks: Tasks, recipe: Recipe) -> None:
     drawn = tasks.draw(recipe.batch, torch.Generator().manual_seed(recipe.seed))
     loop = Loop(meta, tasks, Layout.of(drawn.parameters))
     losses = loop.losses(loop.begin(drawn.parameters).weights, drawn.data)
-    if recipe.objective == "log" and not (losses > 0).all():
+    _check_sign(tasks, recipe, losses)
+
+
+def _check_sign(tasks: Tasks, recipe: Recipe, losses: Tensor) -> None:
+    if recipe.objective == "log" and (losses < 0).any():
         raise ValueError(
-            f"meta_train: the logarithm needs positive losses; {tasks.name} starts at {losses.min():.4g}; "
+            f"meta_train: the logarithm needs losses that are not negative; got {losses.min():.4g} on {tasks.name}; "
             "choose objective='value'."
         )
+
+
+def _named(tasks: Tasks) -> str:
+    """What the tasks are; where objects lie in memory is not part of it."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(tasks))
 
 
 def _adam(meta: MetaOptimizer, recipe: Recipe) -> torch.optim.Adam:
@@ -217,8 +236,7 @@ def _copy(meta: MetaOptimizer, values: dict[str, Tensor]) -> None:
 
 
 def _failed(record: RunRecord, recipe: Recipe, folder: Path | None) -> str:
-    kept = folder is not None and (folder / _progress.CHECKPOINT).exists()
-    where = f"the last good checkpoint is in {folder}" if kept else "no checkpoint was written"
+    where = "no checkpoint was asked for" if folder is None else f"the last good checkpoint is in {folder}"
     return (
         f"meta_train: losses or meta-gradients must be finite; {recipe.patience} runs or updates in a row "
         f"were not, up to run {record.run + 1} of {recipe.runs}; {where}; "
