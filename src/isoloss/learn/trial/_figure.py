@@ -39,7 +39,7 @@ def plot(results: Mapping[str, Any]):
         ImportError: If matplotlib is absent.
     """
     jumped = bool(results["contenders"]["learned"]["jumps"])
-    figure, axes = canvas(1, 3 if jumped else 2, width=4.6, height=3.9, where="learn")
+    figure, axes = canvas(1, 3 if jumped else 2, width=4.4, height=4.1, where="learn")
     _losses(axes[0, 0], results)
     _training(axes[0, 1], results)
     if jumped:
@@ -61,29 +61,31 @@ def _losses(axis, results: Mapping[str, Any]) -> None:
     if horizon < test["steps"]:
         axis.axvline(horizon, color="#777777", linewidth=0.8, linestyle=":")
         axis.annotate(
-            "trained horizon ",
-            (horizon, 0.985),
+            " trained horizon",
+            (horizon, 0.01),
             xycoords=("data", "axes fraction"),
             fontsize=7,
             color="#555555",
             rotation=90,
             ha="right",
-            va="top",
+            va="bottom",
         )
-    axis.set(xlabel="step", ylabel="loss", title=f"{results['task']}: {test['tasks']} unseen tasks")
-    axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    axis.set(xlabel="step", ylabel="loss", title=f"(a) {results['task']}: {test['tasks']} unseen tasks")
+    axis.xaxis.set_major_formatter(lambda step, _: f"{step:g}")
+    axis.figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
 
 
 def _frame(axis, results: Mapping[str, Any]) -> None:
-    """From the lowest quartile to a little above the start: what diverges leaves the picture."""
+    """From below the lowest median to a little above the start: what diverges leaves the picture."""
     runs = results["contenders"].values()
-    start = max(v for run in runs for v in (losses[0] for losses in run["losses"]) if v is not None)
-    lowest = start
-    for run in runs:
-        losses = np.array([[np.inf if v is None else v for v in of] for of in run["losses"]])
-        positive = (q := np.quantile(losses, 0.25, axis=0, method="nearest"))[(q > 0) & np.isfinite(q)]
-        lowest = min(lowest, positive.min(initial=start))
-    axis.set_ylim(max(lowest, 1e-30 * start) / 2, 3 * start)
+    stacks = [
+        np.array([[np.inf if v is None else v for v in of] for of in run["losses"]], float) for run in runs
+    ]
+    start = max(float(np.max(y[:, 0], initial=0.0, where=np.isfinite(y[:, 0]))) for y in stacks)
+    medians = np.concatenate([np.quantile(y, 0.5, axis=0, method="nearest") for y in stacks])
+    lowest = float(np.min(medians, initial=start, where=medians > 0))
+    # A fifth of the picture for the bands below the medians.
+    axis.set_ylim(max(lowest, 1e-30 * start) / max(2.0, (start / lowest) ** 0.2), 3 * start)
 
 
 def _training(axis, results: Mapping[str, Any]) -> None:
@@ -113,13 +115,13 @@ def _training(axis, results: Mapping[str, Any]) -> None:
     axis.set(
         xlabel="trajectories trained on",
         ylabel="mean log loss" if kind == "log" else "mean loss",
-        title="meta-training",
+        title="(b) meta-training",
     )
     if kind == "value":
         known = [v for v in told if np.isfinite(v)]
         if known and min(known) > 0 and max(known) > 30 * min(known):
             logarithmic(axis, y=True)
-    legend(axis, loc="upper right")
+    legend(axis, loc="best")
 
 
 def _teleports(axis, run: Mapping[str, Any]) -> None:
@@ -155,8 +157,8 @@ def _teleports(axis, run: Mapping[str, Any]) -> None:
         )
         legend(axis, loc="lower right")
     axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle=":")
-    title = "learned teleports" if colored else f"learned teleport at step {steps[0] if steps else 0}"
-    axis.set(xlabel="relative change of the loss", ylabel="gradient norm, after / before", title=title)
+    title = "(c) learned teleports" if colored else f"(c) learned teleports at step {steps[0] if steps else 0}"
+    axis.set(xlabel="relative change of the loss (0 at the left)", ylabel="gradient norm, after / before", title=title)
     _room(axis, rows)
     if colored:
         bar = axis.figure.colorbar(dots, ax=axis, pad=0.02)
