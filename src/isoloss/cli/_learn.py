@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from isoloss.cli._usage import UsageError, usable
 from isoloss.learn import TASKS, Design, Recipe, RunRecord
-from isoloss.learn.trial import Settings, report, trial
+from isoloss.learn.trial import OPTIMIZER, Settings, report, trial
 
 OWN = "network", "runs", "batch", "horizon", "unroll", "lr", "seed"
 """Options that are fields of Design and Recipe."""
@@ -79,7 +79,8 @@ def learn(options: Learn) -> None:
     with _threads(options.threads):
         results = _with_progress(settings, options)
     print(f"{report(results)}\n")
-    print(f"figure     {options.out / 'figure.png'}\nnumbers    {options.out / 'results.json'}")
+    for what, name in (("figure", "figure.png"), ("numbers", "results.json"), ("optimizer", OPTIMIZER)):
+        print(f"{what:<9}  {options.out / name}")
 
 
 def listing() -> str:

@@ -136,7 +136,7 @@ def load(
         name = sorted(dict(held.items() ^ needed.items()))[0]
         raise ValueError(
             f"meta_train: a checkpoint continues the meta-optimizer that wrote it; {path} has another {name}; "
-            "train in another folder, or pass resume=False."
+            "train in another folder, or start afresh (resume=False, --fresh)."
         )
     with torch.no_grad():
         for name, p in meta.named_parameters():

@@ -72,7 +72,15 @@ def _losses(axis, results: Mapping[str, Any]) -> None:
         )
     axis.set(xlabel="step", ylabel="loss", title=f"(a) {results['task']}: {test['tasks']} unseen tasks")
     axis.xaxis.set_major_formatter(lambda step, _: f"{step:g}")
-    axis.figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    axis.figure.legend(
+        loc="outside lower center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+        title="medians with quartiles of the tasks; in brackets learning rates: of baselines the best, "
+        "tuned on other tasks",
+        title_fontsize=8,
+    )
 
 
 def _frame(axis, results: Mapping[str, Any]) -> None:
@@ -157,8 +165,14 @@ def _teleports(axis, run: Mapping[str, Any]) -> None:
         )
         legend(axis, loc="lower right")
     axis.axhline(1.0, color="#777777", linewidth=0.8, linestyle=":")
-    title = "(c) learned teleports" if colored else f"(c) learned teleports at step {steps[0] if steps else 0}"
-    axis.set(xlabel="relative change of the loss (0 at the left)", ylabel="gradient norm, after / before", title=title)
+    title = (
+        "(c) learned teleports" if colored else f"(c) learned teleports at step {steps[0] if steps else 0}"
+    )
+    axis.set(
+        xlabel="relative change of the loss (0 at the left)",
+        ylabel="gradient norm, after / before",
+        title=title,
+    )
     _room(axis, rows)
     if colored:
         bar = axis.figure.colorbar(dots, ax=axis, pad=0.02)

@@ -4,6 +4,7 @@ import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,17 @@ from isoloss._figure import matplotlib, save
 from isoloss._files import make_folder, write_json
 from isoloss._store import Store
 from isoloss.learn._meta_optimizer import MetaOptimizer
-from isoloss.learn.training import RunRecord, meta_train
+from isoloss.learn._save import save as save_optimizer
+from isoloss.learn.training import RunRecord, Trained, meta_train
 from isoloss.learn.training._progress import CHECKPOINT
+from isoloss.learn.training._train import named
 from isoloss.learn.trial._contenders import Run, Test
 from isoloss.learn.trial._figure import plot
 from isoloss.learn.trial._settings import Settings
 from isoloss.learn.trial._verdict import judge
+
+OPTIMIZER = "optimizer"
+"""Folder of the trained meta-optimizer, as `isoloss.learn.load` reads it."""
 
 Watch = Callable[[RunRecord | str, int, int], None]
 """Told after every training run, and before every test: which, how many are done, and of how many."""
@@ -30,8 +36,9 @@ def trial(
 ) -> dict[str, Any]:
     """Train a meta-optimizer, test it on unseen tasks beside its ablations and the baselines, and write all of it.
 
-    The folder gets results.json, figure.png, figure.svg and the optimizer; besides, the checkpoint of the training and
-    the finished tests in runs/, from which an interrupted call continues to the same results.
+    The folder gets results.json, figure.png, figure.svg and optimizer/, which `isoloss.learn.load` reads; besides, the
+    checkpoint of the training and the finished tests in runs/, from which an interrupted call continues to the same
+    results.
 
     Args:
         settings: What is trained, how, and on what it is tested.
@@ -63,14 +70,15 @@ def trial(
         save_every=1,
         watch=lambda record: told(record, record.run + 1, recipe.runs),
     )
+    save_optimizer(meta, folder / OPTIMIZER, _info(settings, trained))
     store = Store(folder / "runs", _context(settings, meta))
     if not resume:
         store.clear()
     results = {
         "task": settings.tasks.name,
-        "tasks": repr(settings.tasks),
-        "design": asdict(settings.design),
-        "recipe": asdict(recipe),
+        "tasks": named(settings.tasks),
+        "design": _words(asdict(settings.design)),
+        "recipe": _words(asdict(recipe)),
         "test": {"tasks": settings.test_tasks, "steps": settings.steps},
         "history": [asdict(record) for record in trained.history],
         "validation": trained.validation,
@@ -86,6 +94,17 @@ def trial(
     save(plot(results)[0], folder / "figure")
     write_json(folder / "results.json", results)
     return results
+
+
+def _info(settings: Settings, trained: Trained) -> dict[str, Any]:
+    """What the optimizer was trained on."""
+    return {
+        "task": settings.tasks.name,
+        "tasks": named(settings.tasks),
+        "trajectories": trained.trajectories,
+        "horizon": settings.recipe.horizon,
+        "validation": trained.validation,
+    }
 
 
 def _fresh(settings: Settings) -> MetaOptimizer:
@@ -106,13 +125,18 @@ def _tested(
     return runs
 
 
+def _words(options: dict[str, Any]) -> dict[str, Any]:
+    """Infinite bounds as text, for JSON has no word for them."""
+    return {name: "inf" if value == inf else value for name, value in options.items()}
+
+
 def _context(settings: Settings, meta: MetaOptimizer) -> dict[str, Any]:
     """All that a test depends on."""
     weights = hashlib.sha256()
     for value in meta.state_dict().values():
         weights.update(value.cpu().contiguous().numpy().tobytes())
     return {
-        "tasks": repr(settings.tasks),
+        "tasks": named(settings.tasks),
         "test": [settings.test_tasks, settings.steps],
         "seed": settings.recipe.seed,
         "design": asdict(settings.design),
