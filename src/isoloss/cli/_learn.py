@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from isoloss.cli._usage import UsageError, usable
 from isoloss.learn import TASKS, Design, Recipe, RunRecord
-from isoloss.learn.trial import OPTIMIZER, Settings, report, trial
+from isoloss.learn.trial import OPTIMIZER, Settings, prepare, report, trial
 
 OWN = "network", "runs", "batch", "horizon", "unroll", "lr", "seed"
 """Options that are fields of Design and Recipe."""
@@ -69,6 +69,7 @@ def learn(options: Learn) -> None:
         return
     with usable():
         settings = chosen(options)
+        prepare(options.out)
     recipe = settings.recipe
     print(
         f"{settings.variant} on {settings.tasks.name}: {recipe.runs} runs of {recipe.batch} tasks, "
@@ -162,7 +163,12 @@ def _first_line(make: Any) -> str:
 def _with_progress(settings: Settings, options: Learn) -> dict[str, Any]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     stage, validation = "before the first run", None
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar, usable():
+    console = Console(stderr=True)
+    # Where nobody watches there is no bar, not even the empty line that it leaves behind.
+    with (
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar,
+        usable(),
+    ):
         training = bar.add_task("training", total=settings.recipe.runs)
         testing = bar.add_task("test", total=None, visible=False)
 

@@ -3,7 +3,7 @@
 from isoloss.learn.trial._figure import plot
 from isoloss.learn.trial._report import report
 from isoloss.learn.trial._settings import Settings
-from isoloss.learn.trial._trial import OPTIMIZER, Watch, trial
+from isoloss.learn.trial._trial import OPTIMIZER, Watch, prepare, trial
 from isoloss.learn.trial._verdict import Verdict, judge
 
-__all__ = ["OPTIMIZER", "Settings", "Verdict", "Watch", "judge", "plot", "report", "trial"]
+__all__ = ["OPTIMIZER", "Settings", "Verdict", "Watch", "judge", "plot", "prepare", "report", "trial"]

@@ -55,8 +55,7 @@ def trial(
         OSError: If the folder cannot be made or written to.
         ImportError: If matplotlib is absent.
     """
-    matplotlib("learn")  # Noticed before the training, not after it.
-    folder = make_folder(out, "learn")
+    folder = prepare(out)
     told = watch or (lambda what, done, of: None)
     meta = _fresh(settings)
     if not resume:
@@ -94,6 +93,17 @@ def trial(
     save(plot(results)[0], folder / "figure")
     write_json(folder / "results.json", results)
     return results
+
+
+def prepare(out: str | Path) -> Path:
+    """Make the folder, and notice before the training what would stop the figure.
+
+    Raises:
+        OSError: If the folder cannot be made or written to.
+        ImportError: If matplotlib is absent.
+    """
+    matplotlib("learn")
+    return make_folder(out, "learn")
 
 
 def _info(settings: Settings, trained: Trained) -> dict[str, Any]:
