@@ -53,7 +53,6 @@ def _losses(axis, results: Mapping[str, Any]) -> None:
         label = names[name] + ("" if run["rate"] is None else f" ({run['rate']:.2g})")
         style = STYLES.get(name, {"color": color(i)})
         curve(axis, run["steps"], run["losses"], label, i, quartiles=True, **style)
-    logarithmic(axis, y=True)
     _frame(axis, results)
     axis.set_xscale("symlog", linthresh=1, linscale=0.3)
     axis.set_xlim(0, test["steps"])
@@ -90,10 +89,13 @@ def _frame(axis, results: Mapping[str, Any]) -> None:
         np.array([[np.inf if v is None else v for v in of] for of in run["losses"]], float) for run in runs
     ]
     start = max(float(np.max(y[:, 0], initial=0.0, where=np.isfinite(y[:, 0]))) for y in stacks)
+    if start == 0.0:
+        return
     medians = np.concatenate([np.quantile(y, 0.5, axis=0, method="nearest") for y in stacks])
-    lowest = float(np.min(medians, initial=start, where=medians > 0))
+    lowest = max(float(np.min(medians, initial=start, where=medians > 0)), 1e-40 * start)
+    logarithmic(axis, y=True)
     # A fifth of the picture for the bands below the medians.
-    axis.set_ylim(max(lowest, 1e-30 * start) / max(2.0, (start / lowest) ** 0.2), 3 * start)
+    axis.set_ylim(lowest / max(2.0, (start / lowest) ** 0.2), 3 * start)
 
 
 def _training(axis, results: Mapping[str, Any]) -> None:

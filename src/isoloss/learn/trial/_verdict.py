@@ -9,7 +9,8 @@ from typing import Any
 LEVEL = 0.05
 """Largest probability with which a fair coin would have decided as many tasks."""
 
-Losses = Sequence[Sequence[float | None]]
+CONVERGED = 1e-12
+"""A loss at this part of what it was at first counts as converged, whether it falls on or not."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,21 @@ def at_step(run: Mapping[str, Any], step: int) -> list[float]:
 
 
 def _converges(run: Mapping[str, Any], results: Mapping[str, Any]) -> Verdict:
+    """Do losses go on falling where nobody trained it on more tasks than luck explains?"""
     last, horizon = run["steps"][-1], results["recipe"]["horizon"]
-    begin, trained, end = (median(at_step(run, step)) for step in (0, min(horizon, last), last))
-    diverged = sum(map(isinf, finals(run)))
-    said = f"median loss {begin:.3g} at first, {trained:.3g} at step {min(horizon, last)}"
-    said += f", {end:.3g} at step {last}" if last > horizon else ""
+    middle = min(horizon, last)
+    begin, trained, end = (at_step(run, step) for step in (0, middle, last))
+    diverged, of = sum(map(isinf, end)), len(end)
+    fell = sum(
+        e < b and (e < t or e <= CONVERGED * b or last == middle)
+        for b, t, e in zip(begin, trained, end, strict=True)
+    )
+    said = f"median loss {median(begin):.3g} at first, {median(trained):.3g} at step {middle}"
+    said += f", {median(end):.3g} at step {last}" if last > middle else ""
     return Verdict(
-        f"{labels(results)['learned']} converges on unseen tasks over {last / horizon:g} times the trained horizon",
-        not diverged and end <= trained < begin,
-        f"{said}; {diverged} of {len(run['losses'])} diverged",
+        f"{labels(results)['learned']} converges on unseen tasks over {last / horizon:.3g} times the trained horizon",
+        False if diverged else _decided(fell, of - fell),
+        f"{said}; falling on {fell} of {of} tasks; {diverged} diverged",
     )
 
 
@@ -89,17 +96,15 @@ def _lower(ours: Sequence[float], theirs: Sequence[float], name: str) -> Verdict
     wins, losses = (
         sum(a < b for a, b in zip(*pair, strict=True)) for pair in ((ours, theirs), (theirs, ours))
     )
-    decided = wins + losses
-    holds = None
-    if decided and _luck(max(wins, losses), decided) <= LEVEL:
-        holds = wins > losses
     return Verdict(
         f"ends lower than {name}",
-        holds,
+        _decided(wins, losses),
         f"median {median(ours):.3g} against {median(theirs):.3g}; lower on {wins} of {len(ours)} tasks",
     )
 
 
-def _luck(wins: int, of: int) -> float:
-    """The probability that a fair coin shows as many heads, or more."""
-    return sum(comb(of, k) for k in range(wins, of + 1)) / 2**of
+def _decided(wins: int, losses: int) -> bool | None:
+    """The side that a fair coin would hardly have favoured so much; None if there is none."""
+    of, most = wins + losses, max(wins, losses)
+    luck = sum(comb(of, k) for k in range(most, of + 1)) / 2**of
+    return wins > losses if luck <= LEVEL else None
