@@ -35,7 +35,7 @@ class Learn:
     """Folder for results.json, figure.png, figure.svg, the optimizer, the checkpoint and the finished tests; an
     interrupted call continues there."""
     published: bool = False
-    """Design and recipe of the papers instead of ours, which converge."""
+    """Design and recipe of the papers instead of ours."""
     network: Literal["coordinate", "whole"] | None = None
     """One LSTM for every weight, or one that reads the whole gradient; None for what the design says."""
     runs: int | None = None
