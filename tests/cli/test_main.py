@@ -28,8 +28,11 @@ def failed(arguments, capsys, match):
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ([], r"Expected one of \{demo, inspect, reproduce\}; see isoloss --help\.$"),
-        (["nope"], r"Unrecognized options: nope; Available subcommands: demo, inspect, reproduce; see"),
+        ([], r"Expected one of \{demo, inspect, learn, reproduce\}; see isoloss --help\.$"),
+        (
+            ["nope"],
+            r"Unrecognized options: nope; Available subcommands: demo, inspect, learn, reproduce; see",
+        ),
         (
             ["demo", "--sedes", "3"],
             r"Unrecognized options: --sedes, 3; Perhaps you meant: --seeds INT; see isoloss demo",

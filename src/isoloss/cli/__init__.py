@@ -1,4 +1,4 @@
-"""The command line: `isoloss demo`, `isoloss inspect`, `isoloss reproduce`."""
+"""The command line: `isoloss demo`, `isoloss inspect`, `isoloss learn`, `isoloss reproduce`."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those after the program's name; taken from the process if absent.
 
     Returns:
-        Exit code: 0, 2 for arguments or input that cannot be used, 130 if interrupted.
+        Exit code: 0, 1 if training diverged, 2 for arguments or input that cannot be used, 130 if interrupted.
     """
     try:
         import rich  # noqa: F401

@@ -8,18 +8,22 @@ from typing import Any
 import isoloss
 from isoloss.cli._demo import demo
 from isoloss.cli._inspect import Inspect, inspect
+from isoloss.cli._learn import Learn, learn
 from isoloss.cli._parse import parse
 from isoloss.cli._reproduce import Reproduce, run_experiments
-from isoloss.cli._usage import UsageError
+from isoloss.cli._usage import UsageError, one_line
 from isoloss.demo import Settings
+from isoloss.learn import DivergenceError
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "demo": (Settings, demo),
     "inspect": (Inspect, inspect),
+    "learn": (Learn, learn),
     "reproduce": (Reproduce, run_experiments),
 }
 """For each subcommand the dataclass of its options and what it does."""
 
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
 
@@ -34,6 +38,8 @@ def run(arguments: Sequence[str]) -> int:
         next(act for kind, act in COMMANDS.values() if isinstance(options, kind))(options)
     except UsageError as error:
         return _fail(str(error), USAGE)
+    except DivergenceError as error:
+        return _fail(one_line(error), FAILED)
     except KeyboardInterrupt as interrupt:
         return _fail(str(interrupt) or "interrupted", INTERRUPTED)
     except BrokenPipeError:

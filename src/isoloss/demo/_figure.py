@@ -2,11 +2,11 @@
 
 import io
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from isoloss._figure import GRID, matplotlib
 from isoloss._files import write_file
 
 STYLES: dict[str, dict[str, Any]] = {
@@ -23,7 +23,6 @@ ROWS = {
     "validation_loss": "validation loss",
     "gradient_norm": "gradient norm",
 }
-GRID = {"color": "#e6e6e6", "linewidth": 0.6}
 
 
 def plot(results: dict[str, Any], axes=None):
@@ -64,19 +63,6 @@ def save_figure(results: dict[str, Any], path: Path) -> Path:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=160)
     return write_file(path, buffer.getvalue())
-
-
-def matplotlib(where: str = "demo") -> ModuleType:
-    """Matplotlib, which is optional; where says who asks for it.
-
-    Raises:
-        ImportError: If it is absent.
-    """
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise ImportError(f"{where}: the figure needs matplotlib: pip install 'isoloss[{where}]'.") from error
-    return matplotlib
 
 
 def _canvas(scenes: int):

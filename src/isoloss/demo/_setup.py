@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from isoloss._figure import matplotlib
 from isoloss._files import make_folder
-from isoloss.demo._figure import matplotlib
 from isoloss.demo._models import build
 from isoloss.demo._settings import Settings
 from isoloss.finding import find

@@ -164,7 +164,7 @@ def code(chosen: Experiment) -> str:
 
     The whole package counts, but for other experiments, for how results are judged and shown, and for comments.
     """
-    package = source("demo", "reproduce")
+    package = source("demo", "reproduce", "_figure.py")
     folder = Path(__file__).parent
     shared = sorted(folder.glob("_*.py")) + sorted((folder / "experiments").glob("_shared_*.py"))
     readers = {"_report.py", "_figure.py", "_finding.py", "_comparison.py", "_reproduce.py", "_experiment.py"}

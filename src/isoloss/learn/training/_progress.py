@@ -122,7 +122,7 @@ def load(
         differs = sorted(key for key in context.keys() | wrote.keys() if wrote.get(key) != context.get(key))
         raise ValueError(
             f"meta_train: a checkpoint continues the training that wrote it; {path} differs in {', '.join(differs)}; "
-            "train in another folder, or pass resume=False."
+            "train in another folder, or start afresh (resume=False, --fresh)."
         )
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -136,7 +136,7 @@ def load(
         name = sorted(dict(held.items() ^ needed.items()))[0]
         raise ValueError(
             f"meta_train: a checkpoint continues the meta-optimizer that wrote it; {path} has another {name}; "
-            "train in another folder, or pass resume=False."
+            "train in another folder, or start afresh (resume=False, --fresh)."
         )
     with torch.no_grad():
         for name, p in meta.named_parameters():

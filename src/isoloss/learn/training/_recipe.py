@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from isoloss._checks import is_whole
+from isoloss._checks import is_size, is_whole
 from isoloss.learn.training._objective import OBJECTIVES, WEIGHTS
 
 Estimator = Literal["backprop", "evolution"]
@@ -79,6 +79,11 @@ class Recipe:
                 raise ValueError(
                     f"Recipe: {name} must be a whole number of at least 1; got {getattr(self, name)!r}."
                 )
+        for name in ("validate", "seed"):
+            if not is_whole(getattr(self, name), least=0):
+                raise ValueError(
+                    f"Recipe: {name} must be a whole number of at least 0; got {getattr(self, name)!r}."
+                )
         for name in ("lr", "clip", "sigma"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Recipe: {name} must be positive; got {getattr(self, name)!r}.")
@@ -93,7 +98,14 @@ class Recipe:
                 )
         from isoloss.learn.parts import PARTS
 
-        if not all(name in PARTS and factor > 0 for name, factor in self.part_lr):
+        if not all(
+            isinstance(pair, tuple | list)
+            and len(pair) == 2
+            and pair[0] in PARTS
+            and is_size(pair[1])
+            and pair[1]
+            for pair in self.part_lr
+        ):
             raise ValueError(
                 f"Recipe: part_lr must give positive factors for parts, {', '.join(PARTS)}; got {self.part_lr!r}; "
                 'write (("tele", 10.0),), say.'

@@ -87,7 +87,7 @@ def meta_train(
     _check(meta, tasks, recipe)
     adam = _adam(meta, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
-    context = {**describe(meta), "recipe": asdict(recipe), "tasks": _named(tasks)}
+    context = {**describe(meta), "recipe": asdict(recipe), "tasks": named(tasks)}
     folder = None if out is None else make_folder(out, "meta_train")
     found = _progress.load(folder, meta, adam, generator, context) if folder is not None and resume else None
     progress = found or Progress()
@@ -205,7 +205,7 @@ def _check_sign(tasks: Tasks, recipe: Recipe, losses: Tensor) -> None:
         )
 
 
-def _named(tasks: Tasks) -> str:
+def named(tasks: Tasks) -> str:
     """What the tasks are; where objects lie in memory is not part of it."""
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(tasks))
 
