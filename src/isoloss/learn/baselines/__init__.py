@@ -1,4 +1,4 @@
-"""Optimizers that learn nothing, to be compared with at their own best learning rate; `BASELINES` lists them by name."""
+"""Optimizers that learn nothing, each at its own best learning rate; `BASELINES` lists them by name."""
 
 from isoloss.learn.baselines._adam import Adam
 from isoloss.learn.baselines._ascent import Ascent
@@ -7,7 +7,7 @@ from isoloss.learn.baselines._gradient_descent import GradientDescent
 from isoloss.learn.baselines._gradient_descent_teleport import GradientDescentTeleport
 from isoloss.learn.baselines._landing import Landing
 from isoloss.learn.baselines._momentum import Momentum
-from isoloss.learn.baselines._sweep import Sweep, scored, sweep
+from isoloss.learn.baselines._sweep import Sweep, scored, sweep, tune
 
 BASELINES: dict[str, type[Baseline]] = {
     "gd": GradientDescent,
@@ -16,8 +16,15 @@ BASELINES: dict[str, type[Baseline]] = {
     "gd-teleport": GradientDescentTeleport,
 }
 
+TELEPORTS: tuple[GradientDescentTeleport, ...] = tuple(
+    GradientDescentTeleport(most=most, ascent=Ascent(radius=radius, growth=growth))
+    for most, radius, growth in ((1, 0.1, 10.0), (1, 0.5, 10.0), (None, 0.5, 1.1), (None, 1.5, 10.0))
+)
+"""Settings of ordinary teleportation to tune over, from cautious to bold: no single one suits all tasks."""
+
 __all__ = [
     "BASELINES",
+    "TELEPORTS",
     "Adam",
     "Ascent",
     "Baseline",
@@ -29,4 +36,5 @@ __all__ = [
     "Sweep",
     "scored",
     "sweep",
+    "tune",
 ]

@@ -15,8 +15,8 @@ class Adam(Baseline):
     r"""Adam, as `torch.optim.Adam` has it.
 
     .. math::
-        m \leftarrow \beta_1 m + (1 - \beta_1) \nabla L, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) (\nabla L)^2, \qquad
-        w \leftarrow w - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+        m \leftarrow \beta_1 m + (1 - \beta_1) \nabla L, \qquad v \leftarrow \beta_2 v + (1 - \beta_2) (\nabla L)^2,
+        \qquad w \leftarrow w - \eta\, \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
     Args:
         betas: Of the two averages.

@@ -56,18 +56,18 @@ class Ascent:
         if not (is_length(self.growth) and self.growth >= 1):
             raise ValueError(f"Ascent: growth must be at least 1; got {self.growth!r}. It is a factor.")
 
-    def __call__(self, tasks: Tasks, parameters: Tensors, data: Tensors) -> Landing:
+    def __call__(
+        self, tasks: Tasks, actions: tuple[Action, ...], parameters: Tensors, data: Tensors
+    ) -> Landing:
         """Teleport m optimizees, (m, *shape) by name; each sees its own data only.
 
-        Raises:
-            ValueError: If there are no actions.
+        Args:
+            tasks: What they are.
+            actions: What may move them, at least one.
+            parameters: Where they are.
+            data: On which the gradient is to grow and the loss to stay.
         """
-        actions = tasks.actions
-        if not actions:
-            raise ValueError(
-                f"Ascent: the tasks must have actions; got {tasks.name} without. Do not teleport."
-            )
-        propose = vmap(partial(_proposed, tasks))
+        propose = vmap(partial(_proposed, tasks, actions))
         move = vmap(partial(_moved, actions, self.radius))
         loss, before = _measured(tasks, parameters, data)
         longest = self.growth * norms(parameters)
@@ -101,14 +101,16 @@ def _measured(tasks: Tasks, parameters: Tensors, data: Tensors) -> tuple[Tensor,
     return loss, norms(gradient)
 
 
-def _proposed(tasks: Tasks, parameters: Tensors, data: Tensors) -> tuple[Tensor, ...]:
+def _proposed(
+    tasks: Tasks, actions: tuple[Action, ...], parameters: Tensors, data: Tensors
+) -> tuple[Tensor, ...]:
     """The direction of every action, of one optimizee."""
 
     def loss(w: Tensors) -> Tensor:
         return tasks.loss(w, data)
 
     gradient = grad(loss)(parameters)
-    return tuple(GradientNorm()(x, loss, parameters, data, gradient) for x in tasks.actions)
+    return tuple(GradientNorm()(x, loss, parameters, data, gradient) for x in actions)
 
 
 def _moved(

@@ -11,8 +11,8 @@ from torch.func import grad_and_value, vmap
 from isoloss._checks import is_length, is_whole
 from isoloss.learn._rollout import Rollout
 from isoloss.learn._tensors import Tensors
-from isoloss.learn.baselines._landing import Landing
 from isoloss.learn.baselines._batch import beside, chosen, norms, repeated
+from isoloss.learn.baselines._landing import Landing
 from isoloss.learn.tasks import Draw, Tasks
 
 State = tuple[Tensors, ...]
@@ -42,8 +42,18 @@ class Baseline(ABC):
         """What is remembered before the first step: nothing."""
         return ()
 
-    def teleport(self, tasks: Tasks, parameters: Tensors, data: Tensors, step: int) -> Landing | None:
-        """Move the weights before a step, given what the step sees of the data; None if this step does not."""
+    def teleport(
+        self, tasks: Tasks, parameters: Tensors, data: Tensors, step: int, *, whole: bool
+    ) -> Landing | None:
+        """Move the weights before a step; None if this step does not.
+
+        Args:
+            tasks: What the optimizees are.
+            parameters: Where they are, (m, *shape) by name.
+            data: What the step sees of their data, likewise.
+            step: Counted from 0.
+            whole: Whether it sees all of them.
+        """
         return None
 
     @overload
@@ -132,7 +142,7 @@ def _run(
         losses.append(torch.where(alive, loss, torch.inf))
         # What has diverged waits where it was finite: decompositions refuse numbers that are none.
         w = last = chosen(alive, w, last)
-        landing = baseline.teleport(tasks, w, seen, step)
+        landing = baseline.teleport(tasks, w, seen, step, whole=whole)
         if landing is not None:
             w = landing.parameters
             gradient, _ = slope(w, seen)
@@ -153,6 +163,6 @@ def _run(
     gains, changes, sizes = (split([landing[i] for landing in landings]) for i in range(3))
     columns = zip(split(losses), gains, changes, sizes, split(lengths), strict=True)
     return tuple(
-        Rollout(losses=l, jumps=tuple(jumps), gains=g, changes=c, sizes=s, rates=r)
-        for l, g, c, s, r in columns
+        Rollout(each, tuple(jumps), gain, change, size, length)
+        for each, gain, change, size, length in columns
     )

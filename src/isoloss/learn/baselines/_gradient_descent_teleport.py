@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from isoloss._checks import is_whole
 from isoloss.learn._tensors import Tensors
+from isoloss.learn.actions import Dependent
 from isoloss.learn.baselines._ascent import Ascent
 from isoloss.learn.baselines._gradient_descent import GradientDescent
 from isoloss.learn.baselines._landing import Landing
@@ -20,6 +21,8 @@ class GradientDescentTeleport(GradientDescent):
     Args:
         every: The first step teleports, and then every so many.
         most: Number of teleports after which there are no more; None for no bound.
+        minibatches: Whether actions through the data are used where a step sees only some of them. They keep the loss
+            on those, and move it on all others.
         ascent: Finds the group elements.
 
     Raises:
@@ -32,6 +35,7 @@ class GradientDescentTeleport(GradientDescent):
     name: ClassVar[str] = "gd-teleport"
     every: int = 10
     most: int | None = None
+    minibatches: bool = False
     ascent: Ascent = field(default_factory=Ascent)
 
     def __post_init__(self) -> None:
@@ -41,9 +45,12 @@ class GradientDescentTeleport(GradientDescent):
                 "Use GradientDescent for no teleports, most = None for no bound."
             )
 
-    def teleport(self, tasks: Tasks, parameters: Tensors, data: Tensors, step: int) -> Landing | None:
+    def teleport(
+        self, tasks: Tasks, parameters: Tensors, data: Tensors, step: int, *, whole: bool
+    ) -> Landing | None:
         """To a larger gradient."""
+        actions = tuple(x for x in tasks.actions if whole or self.minibatches or not isinstance(x, Dependent))
         jump, rest = divmod(step, self.every)
-        if rest or (self.most is not None and jump >= self.most) or not tasks.actions:
+        if rest or (self.most is not None and jump >= self.most) or not actions:
             return None
-        return self.ascent(tasks, parameters, data)
+        return self.ascent(tasks, actions, parameters, data)

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from isoloss import _sweep as search
+from isoloss import _sweep
 from isoloss._checks import is_length
 from isoloss.learn._rollout import Rollout
 from isoloss.learn.baselines._baseline import Baseline
@@ -21,16 +21,28 @@ class Sweep:
     """What came of every learning rate that was tried.
 
     Attributes:
+        baseline: Whose learning rate it is.
         rates: In increasing order.
         scores: One per rate; the lowest is best.
         rollouts: One per rate, on the tasks of the sweep. Show those on others.
         best: The best rate; of equally good ones the lowest.
     """
 
+    baseline: Baseline
     rates: tuple[float, ...]
     scores: tuple[float, ...]
     rollouts: tuple[Rollout, ...]
     best: float
+
+    @property
+    def score(self) -> float:
+        """That of the best rate."""
+        return min(self.scores)
+
+    @property
+    def at_edge(self) -> bool:
+        """Is the best rate the lowest or highest of all tried? Then the search gave up, and a better one is beyond."""
+        return self.best in (self.rates[0], self.rates[-1])
 
 
 def sweep(
@@ -71,16 +83,41 @@ def sweep(
         rates = [r for _, r in pairs]
         return baseline.run(tasks, draw, steps, rates, torch.Generator().manual_seed(seed))
 
-    found, best = search.sweep(
+    found, best = _sweep.sweep(
         (baseline.name,), rate, evaluate, lambda rollout: scored(rollout.losses, score), halves, refinements
     )
     told = dict(sorted(found[baseline.name].items()))
     return Sweep(
+        baseline,
         rates=tuple(told),
         scores=tuple(scored(rollout.losses, score) for rollout in told.values()),
         rollouts=tuple(told.values()),
         best=best[baseline.name],
     )
+
+
+def tune(candidates: Iterable[Baseline], tasks: Tasks, draw: Draw, steps: int, **search: Any) -> Sweep:
+    """Sweep baselines that differ in their settings; that of the best score, each at its best learning rate.
+
+    Args:
+        candidates: The settings; `TELEPORTS` are some of ordinary teleportation.
+        tasks: What to optimize.
+        draw: On which tasks.
+        steps: Number of steps.
+        search: As for `sweep`. All candidates see the same minibatches.
+
+    Raises:
+        ValueError: If there are no candidates; and as for `sweep`.
+    """
+    generator = search.pop("generator", None)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    sweeps = [
+        sweep(c, tasks, draw, steps, generator=torch.Generator().manual_seed(seed), **search)
+        for c in candidates
+    ]
+    if not sweeps:
+        raise ValueError("tune: there must be candidates; got none. Pass one or several baselines.")
+    return min(sweeps, key=lambda found: found.score)
 
 
 def scored(losses: Tensor, score: Score = "final") -> float:
