@@ -18,7 +18,7 @@ BASELINES: dict[str, type[Baseline]] = {
 
 TELEPORTS: tuple[GradientDescentTeleport, ...] = tuple(
     GradientDescentTeleport(most=most, ascent=Ascent(radius=radius, growth=growth))
-    for most, radius, growth in ((1, 0.1, 10.0), (1, 0.5, 10.0), (None, 0.5, 1.1), (None, 1.5, 10.0))
+    for most, radius, growth in ((1, 0.1, 10.0), (1, 0.5, 10.0), (10, 0.5, 1.1), (10, 1.5, 10.0))
 )
 """Settings of ordinary teleportation to tune over, from cautious to bold: no single one suits all tasks."""
 

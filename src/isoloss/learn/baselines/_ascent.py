@@ -43,7 +43,7 @@ class Ascent:
     """
 
     steps: int = 10
-    radius: float = 0.5
+    radius: float = 0.1
     growth: float = 10.0
 
     def __post_init__(self) -> None:
@@ -52,7 +52,9 @@ class Ascent:
                 f"Ascent: steps must be at least 1; got {self.steps!r}. Pass a positive integer."
             )
         if not (is_length(self.radius) and self.radius > 0):
-            raise ValueError(f"Ascent: the radius must be positive; got {self.radius!r}. Half is a start.")
+            raise ValueError(
+                f"Ascent: the radius must be positive; got {self.radius!r}. A tenth is cautious."
+            )
         if not (is_length(self.growth) and self.growth >= 1):
             raise ValueError(f"Ascent: growth must be at least 1; got {self.growth!r}. It is a factor.")
 

@@ -121,7 +121,7 @@ def _run(
     rates: Sequence[float],
     generator: torch.Generator | None,
 ) -> tuple[Rollout, ...]:
-    """A rollout per rate; see `Baseline.run`."""
+    """Rates times tasks, folded into one batch of independent runs."""
     value, slope = vmap(tasks.loss), vmap(grad_and_value(tasks.loss))
     data = repeated(draw.data, len(rates))
     w = last = repeated(draw.parameters, len(rates))
@@ -129,9 +129,7 @@ def _run(
     rate = torch.as_tensor(rates, dtype=first.dtype, device=first.device).repeat_interleave(draw.size)
     alive = torch.ones_like(rate, dtype=torch.bool)
     state = baseline.start(w)
-    losses: list[Tensor] = []
-    lengths: list[Tensor] = []
-    jumps, landings = [], []
+    losses, lengths, landings = [], [], {}
     for step in range(steps):
         seen = tasks.minibatch(draw.data, generator)
         whole = seen is draw.data
@@ -144,25 +142,33 @@ def _run(
         w = last = chosen(alive, w, last)
         landing = baseline.teleport(tasks, w, seen, step, whole=whole)
         if landing is not None:
-            w = landing.parameters
+            landings[step], w = landing, landing.parameters
             gradient, _ = slope(w, seen)
-            jumps.append(step)
-            landings.append((landing.gains, landing.changes, landing.sizes))
         move, state = baseline.update(gradient, state, step)
         w = {name: x - beside(rate, x) * move[name] for name, x in w.items()}
         length = rate * norms(move) / norms(gradient)
         lengths.append(torch.where(alive & length.isfinite(), length, 0.0))
     loss = value(w, data)
     losses.append(torch.where(alive & loss.isfinite(), loss, torch.inf))
+    return _rollouts(losses, lengths, landings, (len(rates), draw.size))
 
-    def split(rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """(r, rows, n) from rows of length r * n."""
-        stacked = torch.stack(list(rows)) if rows else rate.new_empty(0, len(rate))
-        return stacked.unflatten(1, (len(rates), draw.size)).unbind(1)
 
-    gains, changes, sizes = (split([landing[i] for landing in landings]) for i in range(3))
-    columns = zip(split(losses), gains, changes, sizes, split(lengths), strict=True)
+def _rollouts(
+    losses: list[Tensor], lengths: list[Tensor], landings: dict[int, Landing], fold: tuple[int, int]
+) -> tuple[Rollout, ...]:
+    """A rollout per rate, from what was recorded of (r * n,) runs."""
+
+    def split(rows: list[Tensor]) -> tuple[Tensor, ...]:
+        recorded = torch.stack(rows) if rows else losses[0].new_empty(0, fold[0] * fold[1])
+        return recorded.unflatten(1, fold).unbind(1)
+
+    jumps = tuple(landings)
+    gains = split([landing.gains for landing in landings.values()])
+    changes = split([landing.changes for landing in landings.values()])
+    sizes = split([landing.sizes for landing in landings.values()])
     return tuple(
-        Rollout(each, tuple(jumps), gain, change, size, length)
-        for each, gain, change, size, length in columns
+        Rollout(run, jumps, gain, change, size, length)
+        for run, gain, change, size, length in zip(
+            split(losses), gains, changes, sizes, split(lengths), strict=True
+        )
     )

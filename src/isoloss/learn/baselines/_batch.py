@@ -25,4 +25,6 @@ def chosen(where: Tensor, a: Tensors, b: Tensors) -> Tensors:
 
 def norms(tensors: Tensors) -> Tensor:
     """The norm of all entries of each run, (m,)."""
-    return torch.stack([torch.linalg.vector_norm(x.flatten(1), dim=1) for x in tensors.values()]).norm(dim=0)
+    return torch.stack(
+        [torch.linalg.vector_norm(x.reshape(len(x), -1), dim=1) for x in tensors.values()]
+    ).norm(dim=0)

@@ -77,6 +77,7 @@ def sweep(
     """
     if not (is_length(rate) and rate > 0):
         raise ValueError(f"sweep: the rate must be positive; got {rate!r}. The search begins around it.")
+    _check(score)
     seed = int(torch.randint(2**62, (), generator=generator))
 
     def evaluate(pairs: Sequence[tuple[str, float]]) -> Sequence[Rollout]:
@@ -130,9 +131,13 @@ def scored(losses: Tensor, score: Score = "final") -> float:
     Raises:
         ValueError: If the score is unknown.
     """
-    if score not in ("final", "mean"):
-        raise ValueError(f'scored: the score must be "final" or "mean"; got {score!r}.')
+    _check(score)
     logs = torch.where(losses.isfinite(), losses.clamp_min(torch.finfo(losses.dtype).tiny).log(), torch.inf)
     of_tasks = (logs[-1] if score == "final" else logs.mean(0)).sort().values
     n = len(of_tasks)
     return float((of_tasks[(n - 1) // 2] + of_tasks[n // 2]) / 2)
+
+
+def _check(score: str) -> None:
+    if score not in ("final", "mean"):
+        raise ValueError(f'sweep: the score must be "final" or "mean"; got {score!r}. Both are of the loss.')
