@@ -87,6 +87,13 @@ def test_what_does_not_keep_the_loss_is_refused():
     assert landing.changes.tolist() == landing.sizes.tolist() == [0.0, 0.0]
 
 
+def test_where_there_is_no_gradient_nothing_moves():
+    tasks = Hyperbolas()
+    one = torch.ones(1, 1, dtype=torch.float64)
+    landing = Ascent()(tasks, tasks.actions, {"u": 2 * one, "v": one / 2}, {})
+    assert landing.gains.tolist() == [1.0] and landing.sizes.tolist() == landing.changes.tolist() == [0.0]
+
+
 def test_weights_grow_no_further_than_allowed():
     tasks = Hyperbolas()
     draw = tasks.draw(1)

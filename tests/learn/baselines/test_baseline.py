@@ -154,6 +154,22 @@ def test_what_diverges_does_not_disturb_its_neighbours(baseline, tasks):
         assert not recorded.isnan().any()
 
 
+class Watchful(GradientDescent):
+    """Decomposes what it is given, as teleports may: that raises on numbers that are none."""
+
+    def teleport(self, tasks, parameters, data, step, *, whole):
+        w = parameters["W1"]
+        torch.linalg.eigvalsh(w @ w.mT)
+
+
+def test_what_has_diverged_waits_where_it_was_finite():
+    tasks = TwoLayerRegression(size=6)
+    with pytest.raises(RuntimeError):
+        torch.linalg.eigvalsh(torch.full((6, 6), torch.nan, dtype=torch.float64))
+    run = Watchful().run(tasks, drawn(tasks), 6, 1e200)
+    assert run.losses[1:].isinf().all()
+
+
 @every_baseline
 def test_a_task_without_a_loss_does_not_disturb_its_neighbours(baseline):
     tasks = TwoLayerRegression(size=6)

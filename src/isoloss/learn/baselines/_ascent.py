@@ -83,7 +83,7 @@ class Ascent:
             value, height = _measured(tasks, there, data)
             # Comparisons with numbers that are none are false.
             fits = ((value - loss).abs() <= rounding * loss.abs()) & (norms(there) <= longest)
-            fits = fits & (height > norm) & height.isfinite()
+            fits = fits & (height > norm) & (norm > 0) & height.isfinite()
             a = tuple(torch.where(beside(fits, b), b, c) for b, c in zip(tried, a, strict=True))
             here = chosen(fits, there, here)
             kept, norm = torch.where(fits, value, kept), torch.where(fits, height, norm)
