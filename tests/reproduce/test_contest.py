@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from isoloss.reproduce._contest import both_rates, contest, plot_contests, shifted, sweep, versus
+from isoloss.reproduce._contest import both_rates, contest, plot_contests, versus
 
 
 def each(run, cases):
@@ -45,42 +45,6 @@ def test_all_try_the_half_decades_that_one_tries():
     assert found["plain"]["best"]["rate"] == found["gapped"]["best"]["rate"] == pytest.approx(10.0)
 
 
-def test_sweep_is_refined_around_everybodys_best():
-    """The best rates lie between half decades; a quarter decade away they are found."""
-    best = {"low": 0.18, "high": 1.8}
-    told, of = sweep(
-        tuple(best),
-        0.1,
-        lambda pairs: [abs(math.log(rate / best[name])) for name, rate in pairs],
-        lambda distance: distance,
-    )
-    assert of == best
-    assert all(len(tried) >= 6 for tried in told.values())
-
-
-def test_a_sweep_can_be_refined_further():
-    _, of = sweep(
-        ("a",),
-        0.1,
-        lambda pairs: [abs(math.log(r / 0.23)) for _, r in pairs],
-        lambda distance: distance,
-        refinements=3,
-    )
-    # From 0.32 a quarter decade down, an eighth up, a sixteenth does not help: within a sixteenth of a decade.
-    assert abs(math.log10(of["a"] / 0.23)) < 1 / 16
-
-
-def test_rates_are_tried_once():
-    tried = []
-
-    def evaluate(pairs):
-        tried.extend(pairs)
-        return [0.0 for _ in pairs]
-
-    sweep(("a", "b"), 0.1, evaluate, lambda score: score)
-    assert len(set(tried)) == len(tried)
-
-
 def unstable(settings, contender, rate, seed):
     """One seed of three diverges at every rate; the others do best at 0.1."""
     return {"final": None if seed == 0 else 1 + math.log10(rate / 0.1) ** 2}
@@ -104,11 +68,6 @@ def test_findings_speak_of_both_rates():
     assert shared.kind == "paper" and shared.holds is True and "shared rate 0.1" in shared.evidence
     assert best.kind == "control" and best.holds is None and "ours 0.1, plain 1" in best.evidence
     assert versus(found, "ours", "plain", "best").ratio == pytest.approx(1.0)
-
-
-def test_rates_do_not_drift():
-    rate = 2e-3
-    assert shifted(rate, 0) is rate and shifted(shifted(rate, 2), -2) == pytest.approx(rate)
 
 
 def test_figure_bears_runs_that_diverged():

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoloss._sweep import sweep
 from isoloss.problems import BOOTH, ROSENBROCK, Ascent
 from isoloss.problems import Run as Published
 from isoloss.reproduce._comparison import compare
-from isoloss.reproduce._contest import sweep
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._figure import canvas, color, curve, logarithmic, outside, panel_sweep
 from isoloss.reproduce._finding import Finding
