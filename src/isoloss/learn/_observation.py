@@ -28,6 +28,7 @@ class Observation:
         first: The same at the first step.
         mean: Average of the gradients, (n, P), corrected for its start at zero.
         square: Average of their squares, likewise.
+        agreement: Whether its entries have the sign of the one before, (n, P): 1, -1, or 0 at the first step.
         cosine: Between this gradient and the one before, (n,); 0 at the first step.
         step: Steps taken before this one, (n,).
     """
@@ -40,6 +41,7 @@ class Observation:
     first: Tensor
     mean: Tensor
     square: Tensor
+    agreement: Tensor
     cosine: Tensor
     step: Tensor
 
@@ -56,7 +58,17 @@ class Observation:
         normalized = self.mean / (self.square.sqrt() + tiny)
         changes = spread(torch.stack(self._changes(), 0).flatten(0, 1)).unflatten(0, (2, -1))
         step = torch.log1p(self.step)[:, None].expand_as(self.gradient) / DECADES
-        columns = [relative[..., 0], relative[..., 1], average.tanh(), normalized, *changes, step]
+        turned = self.cosine[:, None].expand_as(self.gradient)
+        columns = [
+            relative[..., 0],
+            relative[..., 1],
+            average.tanh(),
+            normalized,
+            self.agreement,
+            turned,
+            *changes,
+            step,
+        ]
         return torch.stack(columns, -1)
 
     def of_all(self) -> Tensor:
@@ -85,7 +97,7 @@ class Observation:
         return (now / before).log().tanh(), (now / start).log() / DECADES
 
 
-COORDINATE_FEATURES = 7
+COORDINATE_FEATURES = 9
 SUMMARY_FEATURES = 7
 
 
@@ -142,6 +154,7 @@ def observe(layout: Layout, weights: Tensor, gradient: Tensor, state: State) -> 
         first,
         mean / corrections[0],
         square / corrections[1],
+        gradient.sign() * last.sign(),
         cosine,
         step,
     )

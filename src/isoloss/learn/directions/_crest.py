@@ -21,8 +21,9 @@ class Crest:
 
     .. math:: a = t u, \qquad t = \tfrac{1}{2} \operatorname{atan2}\bigl(2 p'(0), -p''(0)\bigr) \in [0, \pi / 2].
 
-    A wave :math:`p(t) = C + A \cos 2 (t - t_0)` has its crest there: so it is for rotations of any quadratic form in the
-    plane, where the crest is the short axis. Elsewhere it is a guess. Costs two derivatives more than `GradientNorm`.
+    A wave :math:`p(t) = C + A \cos 2 (t - t_0)` has its crest there: so it is for rotations of any quadratic form in
+    the plane, where the crest is the short axis. Elsewhere it is a guess. Costs two derivatives more than
+    `GradientNorm`.
 
     References:
         2025 paper, Section 4 and Appendix B, for rotations to the short axis. The closed form is ours.

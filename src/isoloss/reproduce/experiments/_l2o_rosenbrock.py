@@ -1,4 +1,4 @@
-"""Figures 5 and 6 of the 2025 paper: learned optimizers of generalized Rosenbrock functions, with and without teleports."""
+"""Figures 5 and 6 of the 2025 paper: learned optimizers of Rosenbrock functions, with and without teleports."""
 
 from typing import Any
 
