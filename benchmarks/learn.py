@@ -104,11 +104,15 @@ class Twin:
             self._teleport(step, slopes)
             _, slopes = self._slopes()
         gradient = torch.sqrt(sum(g.square().sum() for g in slopes.values()))
+        turned = torch.zeros(())
+        if step:
+            before = torch.sqrt(sum(g.square().sum() for g in self.last.values()))
+            turned = sum((g * self.last[name]).sum() for name, g in slopes.items()) / (gradient * before)
         if step == 0:
             self.first_rate = (self._length() + 1e-30).log() - gradient.clamp_min(1e-30).log()
         moves = {}
         for name, g in slopes.items():
-            features = self.seen[name].features(g, step)
+            features = self.seen[name].features(g, step, turned)
             outputs = self.network("update", name, features)
             u, d = outputs[:, 0].view_as(g), outputs[:, 1].view_as(g)
             self.log_rates[name] = RETURN * self.log_rates[name] + STRIDE * u.tanh()
@@ -160,11 +164,11 @@ class Seen:
     """What was seen of the gradients of one tensor."""
 
     def __init__(self):
-        self.mean = self.square = 0.0
+        self.mean = self.square = self.last = 0.0
         self.first = self.scale = None
 
-    def features(self, g, step):
-        """Of every entry, (entries, 7)."""
+    def features(self, g, step, turned):
+        """Of every entry, (entries, 9)."""
         scale = g.square().mean().sqrt()
         before = scale if self.scale is None else self.scale
         self.first = scale if self.first is None else self.first
@@ -180,10 +184,13 @@ class Seen:
             torch.where(large, x.sign(), torch.tensor(10.0).exp() * x),
             (mean / (scale + TINY)).tanh(),
             mean / (square.sqrt() + TINY),
+            g.sign() * self.last,
+            turned * one,
             ((scale + TINY) / (before + TINY)).log().tanh() * one,
             ((scale + TINY) / (self.first + TINY)).log() / 10 * one,
             torch.tensor(step + 1.0, dtype=g.dtype).log() / 10 * one,
         ]
+        self.last = g.sign()
         return torch.stack(columns, -1).flatten(0, -2)
 
 

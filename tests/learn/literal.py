@@ -100,8 +100,9 @@ class _Run:
         return found
 
     def of_coordinates(self) -> Tensor:
-        """(P, 7), from all the gradients there were."""
+        """(P, 9), from all the gradients there were."""
         t, rows = len(self.gradients) - 1, []
+        turned = self.turned([flat(g) for g in self.gradients])
         for name, g in self.gradients[-1].items():
             past = [other[name] for other in self.gradients]
             scales = [rms(p) for p in past]
@@ -112,12 +113,20 @@ class _Run:
                 *log_and_sign(g / scales[t]),
                 (mean / scales[t]).tanh(),
                 mean / square.sqrt(),
+                g.sign() * past[t - 1].sign() if t else 0 * one,
+                turned * one,
                 (scales[t] / before).log().tanh() * one,
                 (scales[t] / scales[0]).log() / 10 * one,
                 log(1 + t) / 10 * one,
             ]
             rows.append(torch.stack([c.flatten() for c in columns], 1))
         return torch.cat(rows)
+
+    def turned(self, past: list[Tensor]) -> Tensor:
+        """The cosine between the last two of flat gradients, 0 if there is one."""
+        if len(past) < 2:
+            return torch.zeros_like(past[0][0])
+        return past[-1] @ past[-2] / past[-1].norm() / past[-2].norm()
 
     def of_all(self, gradients: list[Weights]) -> Tensor:
         """(1, features) of the networks that see everything at once."""
@@ -132,9 +141,7 @@ class _Run:
         before = scales[t - 1] if t else scales[0]
         past = [flat(g) for g in gradients]
         mean, square = averaged(past, 0.9), averaged([p**2 for p in past], 0.99)
-        cosine = (
-            past[t] @ past[t - 1] / past[t].norm() / past[t - 1].norm() if t else torch.zeros_like(before)
-        )
+        cosine = self.turned(past)
         size = square.mean().sqrt()
         return torch.stack(
             [

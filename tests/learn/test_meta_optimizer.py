@@ -32,7 +32,7 @@ def test_published_sizes():
 def test_sizes_by_coordinate():
     """Seven features, for the teleport three lengths besides; a logarithm of a rate."""
     meta = MetaOptimizer(Design(variant=("update", "lr", "tele", "momentum")))
-    expected = {"update": lstm(7, 20, 2) + 1, "lr": lstm(7, 20, 1) + 1}
+    expected = {"update": lstm(9, 20, 2) + 1, "lr": lstm(7, 20, 1) + 1}
     expected |= {"tele": lstm(10, 20, 3), "momentum": lstm(7, 20, 1)}
     for name, count in expected.items():
         assert sum(p.numel() for p in meta.part(name).parameters()) == count, name

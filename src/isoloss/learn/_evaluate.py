@@ -9,6 +9,7 @@ from isoloss._checks import is_whole
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._rollout import Rollout
+from isoloss.learn._tensors import Tensors
 from isoloss.learn._unroll import Loop
 from isoloss.learn.tasks import Draw, Tasks
 
@@ -53,10 +54,11 @@ def evaluate(
     losses = [loop.losses(point.weights, draw.data)]
     rates: list[Tensor] = []
     jumps = {}
-    for _ in range(steps):
-        unrolled = loop.run(point, [tasks.minibatch(draw.data, generator)])
+    for stretch in _stretches([tasks.minibatch(draw.data, generator) for _ in range(steps)], draw.data):
+        unrolled = loop.run(point, stretch)
         point = unrolled.end
-        losses.append(loop.losses(point.weights, draw.data))
+        whole = stretch[-1] is draw.data
+        losses += list(unrolled.losses) if whole else [loop.losses(point.weights, draw.data)]
         rates += unrolled.rates
         jumps |= unrolled.jumps
     found = torch.stack(losses)
@@ -69,3 +71,8 @@ def evaluate(
     return Rollout(
         found.masked_fill(lost, torch.inf), tuple(jumps), gains, changes, sizes, torch.stack(rates)
     )
+
+
+def _stretches(batches: list[Tensors], whole: Tensors) -> list[list[Tensors]]:
+    """All at once where every step sees the whole data, whose losses the loop tells; else step by step."""
+    return [batches] if all(batch is whole for batch in batches) else [[batch] for batch in batches]

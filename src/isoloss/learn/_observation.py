@@ -28,6 +28,7 @@ class Observation:
         first: The same at the first step.
         mean: Average of the gradients, (n, P), corrected for its start at zero.
         size: Root of the average of their squares, likewise.
+        agreement: Whether its entries have the sign of the one before, (n, P): 1, -1, or 0 at the first step.
         cosine: Between this gradient and the one before, (n,); 0 at the first step.
         step: Steps taken before this one, (n,).
     """
@@ -40,6 +41,7 @@ class Observation:
     first: Tensor
     mean: Tensor
     size: Tensor
+    agreement: Tensor
     cosine: Tensor
     step: Tensor
 
@@ -55,7 +57,17 @@ class Observation:
         normalized = _over(self.mean, self.size)
         changes = spread(torch.cat(_changes(self.scale, self.previous, self.first))).unflatten(0, (2, -1))
         step = torch.log1p(self.step)[:, None].expand_as(self.gradient) / DECADES
-        columns = [relative[..., 0], relative[..., 1], average.tanh(), normalized, *changes, step]
+        turned = self.cosine[:, None].expand_as(self.gradient)
+        columns = [
+            relative[..., 0],
+            relative[..., 1],
+            average.tanh(),
+            normalized,
+            self.agreement,
+            turned,
+            *changes,
+            step,
+        ]
         return torch.stack(columns, -1)
 
     def of_all(self) -> Tensor:
@@ -80,7 +92,7 @@ class Observation:
         return self.layout.spread(torch.where(self.scale < _tiny(self.scale), 0.0, _over_one(self.scale)))
 
 
-COORDINATE_FEATURES = 7
+COORDINATE_FEATURES = 9
 SUMMARY_FEATURES = 7
 
 
@@ -136,6 +148,7 @@ def observe(layout: Layout, weights: Tensor, gradient: Tensor, state: State) -> 
         first,
         mean / corrections[0],
         size / corrections[1].sqrt(),
+        gradient.sign() * last.sign(),
         cosine,
         step,
     )

@@ -24,6 +24,17 @@ HEADS = {
     "evaluation_batch": 10,
 }
 
+TRAINED = {
+    "seeds": 2,
+    "runs": 2,
+    "batch": 4,
+    "horizon": 6,
+    "unroll": 3,
+    "rates": (1.0,),
+    "tasks": 6,
+    "beyond": 2,
+}
+
 TINY = {
     "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},
     "orbits": {"seeds": 1, "outer": (1, 2), "hidden": (1, 3)},
@@ -125,6 +136,8 @@ TINY = {
         "points": 30,
         "dimensions": 3,
     },
+    "l2o-booth": TRAINED,
+    "l2o-rosenbrock": TRAINED,
 }
 
 

@@ -13,6 +13,8 @@ from isoloss.reproduce.experiments._ensembles import ensembles
 from isoloss.reproduce.experiments._generalization import generalization
 from isoloss.reproduce.experiments._imbalance import imbalance
 from isoloss.reproduce.experiments._interpolation import interpolation
+from isoloss.reproduce.experiments._l2o_booth import l2o_booth
+from isoloss.reproduce.experiments._l2o_rosenbrock import l2o_rosenbrock
 from isoloss.reproduce.experiments._minima import minima
 from isoloss.reproduce.experiments._mnist import mnist
 from isoloss.reproduce.experiments._on_the_fly import on_the_fly
@@ -54,6 +56,8 @@ EXPERIMENTS: dict[str, Experiment] = {
         strategies,
         optimizers,
         on_the_fly,
+        l2o_booth,
+        l2o_rosenbrock,
     )
 }
 
