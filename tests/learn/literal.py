@@ -23,16 +23,22 @@ class _Run:
         self.memory: dict = {}
         self.gradients: list[Weights] = []  # all that were remembered
         self.velocity: Weights = {}
+        self.carried: Weights = {}
 
     def walk(self, w: Weights, batches: list[Weights]):
         w = {name: t.clone().requires_grad_() for name, t in w.items()}
         self.home, losses = norm(w), []
         self.velocity = {name: torch.zeros_like(t) for name, t in w.items()}
+        self.carried = {name: torch.ones(()) for name in (*w, "all")}
         for step, data in enumerate(batches):
             if step:
                 losses.append(self.tasks.loss(w, data))
             if self.design.jumps(step) and self.design.order == "before":
+                old = self.slopes(w, self.gradient(w, data))
                 w = self.teleport(w, data, [*self.gradients, self.gradient(w, data)])
+                new = self.slopes(w, self.gradient(w, data))
+                if step:
+                    self.carried = {name: c * old[name] / new[name] for name, c in self.carried.items()}
             self.gradients.append(self.gradient(w, data))
             move = self.move({name: self.shown(t) for name, t in w.items()})
             w = {name: t + move[name] for name, t in w.items()}
@@ -45,6 +51,12 @@ class _Run:
         value = self.tasks.loss(w, data)
         slopes = torch.autograd.grad(value, list(w.values()), create_graph=True)
         return {name: self.shown(t) for name, t in zip(w, slopes, strict=True)}
+
+    def slopes(self, w: Weights, gradient: Weights) -> Weights:
+        """Length of the gradient over that of the weights, of every tensor and of all together."""
+        w = {name: self.shown(t) for name, t in w.items()}
+        each = {name: g.norm() / w[name].norm() for name, g in gradient.items()}
+        return each | {"all": norm(gradient) / norm(w)}
 
     def lstm(self, part: str, x: Tensor) -> Tensor:
         network = self.meta.part(part).network
@@ -67,7 +79,7 @@ class _Run:
             else:
                 level = 0.98 * self.memory.get("level", 0) + 0.2 * output.tanh()
                 self.memory["level"] = level
-                rate = (level + self.meta.part("lr").log_rate).exp() / first
+                rate = (level + self.meta.part("lr").log_rate).exp() / first * self.carried["all"]
             step = {name: step[name] - rate * gradient[name] for name in step}
         if "momentum" in variant:
             beta = self.lstm("momentum", self.of_all(self.gradients))[0, 0].sigmoid()
@@ -95,7 +107,7 @@ class _Run:
                 continue
             level = 0.98 * self.memory.get(("level", name), 0) + 0.2 * mine[..., 0].tanh()
             self.memory["level", name] = level
-            rate = (self.meta.part("update").log_rate + level).exp() / first
+            rate = (self.meta.part("update").log_rate + level).exp() / first * self.carried[name]
             found[name] = -rate * (g + rms(g) * mine[..., 1])
         return found
 

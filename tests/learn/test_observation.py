@@ -70,7 +70,9 @@ def bounds(t):
     ratio = float((a**2 / b).sum().sqrt()) * (1 + 1e3 * EPS)
     largest = log(LAYOUT.size) / 10
     return (
-        torch.tensor([max(1.0, largest), 1.0, 1.0, ratio, 1.0, 150.0, log(1 + t) / 10 + EPS]),
+        torch.tensor(
+            [max(1.0, largest), 1.0, 1.0, ratio, 1.0, 1.0 + 16 * EPS, 1.0, 150.0, log(1 + t) / 10 + EPS]
+        ),
         torch.tensor([1.0, 150.0, 1.0 + 16 * EPS, ratio, 1.0, log(1 + t) / 10 + EPS, 1.0]),
     )
 

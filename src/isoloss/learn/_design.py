@@ -57,7 +57,7 @@ class Design:
     units: Units = "rate"
     rate: float = 0.3
     trust: float = 0.3
-    teleport_at: tuple[int, ...] = (0,)
+    teleport_at: tuple[int, ...] = (0, 20, 40, 60)
     every: int | None = None
     order: Order = "before"
     directions: tuple[str, ...] = ("scale", "whiten", "balance")

@@ -137,6 +137,32 @@ class MetaOptimizer(nn.Module):
                     "learn one with network='coordinate'."
                 )
 
+    def carry(
+        self, layout: Layout, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor], state: State
+    ) -> State:
+        """What is remembered after a teleport.
+
+        Args:
+            layout: Of the optimizees.
+            before: Weights and gradients (n, P) before it.
+            after: Weights and gradients after it.
+            state: What was remembered before it.
+        """
+
+        def slopes(weights: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+            sizes = [torch.cat([layout.per_tensor(x), length(x)], 1) for x in (weights, gradient)]
+            there = (sizes[0] != 0) & (sizes[1] != 0)
+            return torch.where(there, sizes[1], 1.0).log() - torch.where(there, sizes[0], 1.0).log(), there
+
+        (old, some), (new, others) = slopes(*before), slopes(*after)
+        begun = part_of(state, "observer")["step"][:, None] > 0
+        known = begun & some & others & old.isfinite() & new.isfinite()
+        change = torch.where(known, new - old, 0.0)
+        state = dict(state)
+        for name in self.design.variant:
+            state |= under(name, self.part(name).carried(part_of(state, name), change, layout))
+        return state
+
     def see(
         self, layout: Layout, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor]
     ) -> tuple[Observation, State]:

@@ -122,8 +122,10 @@ class Stepper(ABC):
             # What is seen here decides the element only: what is remembered is the gradient after the teleport.
             seen, _ = meta.see(self.layout, self.cut(weights), gradient, state)
             teleported, state = self._teleport(weights, data, seen, state)
+            left, slope = self.cut(weights), gradient
             weights = teleported.there.weights
             gradient = self.gradient_after(teleported, gradient, data)
+            state = meta.carry(self.layout, (left, slope), (self.cut(weights), gradient), state)
         seen, state = meta.see(self.layout, self.cut(weights), gradient, state)
         move, state = meta.move(seen, state)
         move = self.local(move, gradient)

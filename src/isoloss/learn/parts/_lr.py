@@ -17,7 +17,7 @@ from isoloss.learn.parts._update import RETURN, STRIDE
 class LearningRate(Part):
     r"""Learns one learning rate for all weights, step by step; the update is :math:`-\eta_t \nabla_t`.
 
-    With units "rate" its logarithm moves as that of `Update` does; with units "direct" it is
+    With units "rate" its logarithm moves as those of `Update` do, through teleports as well; with units "direct" it is
     :math:`\eta_{\max}\, \mathrm{sigmoid}(m(\nabla_t, h_t))`.
 
     References:
@@ -33,8 +33,14 @@ class LearningRate(Part):
     def start(self, weights: Tensor, actions: int) -> State:
         """See `Part`."""
         zero = torch.zeros_like(weights[:, :1])
-        memory = {} if self.log_rate is None else {"rate": zero, "first": zero}
+        memory = {} if self.log_rate is None else {"rate": zero, "carried": zero, "first": zero}
         return self.network.start(self.rows(weights)) | memory
+
+    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+        """See `Part`: the step stays as long, relative to the weights."""
+        if self.log_rate is None:
+            return state
+        return state | {"carried": state["carried"] - change[:, -1:]}
 
     def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
         """The learning rate, (n, 1)."""
@@ -44,4 +50,6 @@ class LearningRate(Part):
             return self.design.rate * outputs.sigmoid(), kept
         first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs.tanh()
-        return (rate + self.log_rate).exp() / first, kept | {"rate": rate, "first": first}
+        carried = state["carried"]
+        found = (rate + carried + self.log_rate).exp() / first
+        return found, kept | {"rate": rate, "carried": carried, "first": first}

@@ -59,6 +59,16 @@ class Part(nn.Module):
             shown = log_scale(seen.gradient * seen.inverse_scale).flatten(1)
         return shown.to(self.network.read.weight.dtype)
 
+    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+        """What is remembered after a teleport, through which the gradients changed relative to the weights.
+
+        Args:
+            state: What was remembered before it.
+            change: By what logarithm, for every tensor and for all together, (n, T + 1).
+            layout: Of the optimizees.
+        """
+        return state
+
     def decide(self, seen: Observation, state: State) -> tuple[Any, State]:
         """The decision, and what is remembered of it."""
         raise NotImplementedError

@@ -26,7 +26,9 @@ class Update(Part):
         \lambda_i \leftarrow 0.98 \lambda_i + 0.2 \tanh u_i
 
     So steps shrink with the gradient, as those of gradient descent do, and what was learned on one scale of the loss
-    holds on another. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
+    holds on another. A teleport before a later step carries the learning rates along: those of a tensor are multiplied
+    by the factor by which its weights grew, over that by which its gradient did. For a rescaling that is the square of
+    the scale, and the next step is the rescaled one. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
 
     References:
         Dissertation, Section 5.5 and Algorithm 3: m_1. Andrychowicz et al. 2016 for one network per weight.
@@ -46,8 +48,15 @@ class Update(Part):
         """See `Part`."""
         state = self.network.start(self.rows(weights))
         if self.log_rate is not None:
-            state |= {"rate": torch.zeros_like(weights), "first": torch.zeros_like(weights[:, :1])}
+            zero = torch.zeros_like(weights)
+            state |= {"rate": zero, "carried": zero, "first": zero[:, :1]}
         return state
+
+    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+        """See `Part`: steps stay as long, relative to the weights of their tensor."""
+        if self.log_rate is None:
+            return state
+        return state | {"carried": state["carried"] - layout.spread(change[:, :-1])}
 
     def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
         """The step, (n, P)."""
@@ -58,4 +67,6 @@ class Update(Part):
         first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs[..., 0].tanh()
         direction = seen.gradient + seen.layout.spread(seen.scale) * outputs[..., 1]
-        return -(rate + self.log_rate).exp() * (direction / first), kept | {"rate": rate, "first": first}
+        carried = state["carried"]
+        step = -(rate + carried + self.log_rate).exp() * (direction / first)
+        return step, kept | {"rate": rate, "carried": carried, "first": first}
