@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
+from isoloss._figure import BEYOND
 from isoloss.learn import (
     Action,
     Design,
@@ -27,7 +28,7 @@ from isoloss.learn.baselines import BASELINES, TELEPORTS, GradientDescent, tune
 from isoloss.learn.tasks import TwoLayerRegression
 from isoloss.reproduce._comparison import compare
 from isoloss.reproduce._experiment import Settings
-from isoloss.reproduce._figure import BEYOND, canvas, color, curve, legend, logarithmic
+from isoloss.reproduce._figure import canvas, color, curve, legend, logarithmic
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
 
