@@ -35,6 +35,18 @@ TRAINED = {
     "beyond": 2,
 }
 
+LEARNED = {
+    "size": 3,
+    "seeds": 1,
+    "tests": 2,
+    "horizon": 4,
+    "times": 2,
+    "trajectories": 2,
+    "batch": 2,
+    "published": (1, 1, 1),
+    "teleports": 1,
+}
+
 TINY = {
     "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},
     "orbits": {"seeds": 1, "outer": (1, 2), "hidden": (1, 3)},
@@ -128,6 +140,8 @@ TINY = {
     "strategies": {"seeds": 1, "epochs": 4, "teleport_at": 1, "steps": 2},
     "optimizers": IMAGES
     | {"hidden": (6, 5), "minibatches": 1, "minibatch": 20, "steps": 1, "adagrad_teleport_at": 1},
+    "learned": LEARNED,
+    "learned-momentum": LEARNED,
     "on-the-fly": {
         "seeds": 3,
         "steps": 3,

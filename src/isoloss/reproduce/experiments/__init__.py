@@ -15,6 +15,8 @@ from isoloss.reproduce.experiments._imbalance import imbalance
 from isoloss.reproduce.experiments._interpolation import interpolation
 from isoloss.reproduce.experiments._l2o_booth import l2o_booth
 from isoloss.reproduce.experiments._l2o_rosenbrock import l2o_rosenbrock
+from isoloss.reproduce.experiments._learned import learned
+from isoloss.reproduce.experiments._learned_momentum import learned_momentum
 from isoloss.reproduce.experiments._minima import minima
 from isoloss.reproduce.experiments._mnist import mnist
 from isoloss.reproduce.experiments._on_the_fly import on_the_fly
@@ -55,9 +57,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         generalization,
         strategies,
         optimizers,
+        learned,
         on_the_fly,
         l2o_booth,
         l2o_rosenbrock,
+        learned_momentum,
     )
 }
 
