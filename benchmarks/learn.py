@@ -215,10 +215,11 @@ def compare(design, batch, rounds):
     adam = torch.optim.Adam(meta.parameters(), 1e-6)
     loop = Loop(meta, tasks, Layout.of(draw.parameters))
     recipe, point = Recipe(batch=batch, unroll=STEPS), loop.begin(draw.parameters)
+    first = loop.losses(point.weights, draw.data)
 
     def together():
         adam.zero_grad()
-        backprop(loop, recipe, point, [draw.data] * STEPS)
+        backprop(loop, recipe, point, [draw.data] * STEPS, first)
         adam.step()
 
     def one():

@@ -27,7 +27,7 @@ def test_losses_and_meta_gradients_are_those_of_one_trajectory_at_a_time(name):
     draw = tasks.draw(3)
     loop = Loop(meta, tasks, Layout.of(draw.parameters))
     losses, _ = backprop(
-        loop, Recipe(batch=3, unroll=STEPS), loop.begin(draw.parameters), [draw.data] * STEPS
+        loop, Recipe(batch=3, unroll=STEPS), loop.begin(draw.parameters), [draw.data] * STEPS, torch.zeros(3)
     )
     found = [p.grad for p in meta.parameters()]
     twins = torch.stack([BENCHMARK["twin_losses"](meta, tasks, draw, STEPS, i) for i in range(3)], 1)

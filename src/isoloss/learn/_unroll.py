@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor
 from torch.func import grad_and_value, vmap
 
 from isoloss.learn._flat import Layout
+from isoloss.learn._limit import limited
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._step import Point, Stepper, Teleported
 from isoloss.learn._tensors import Tensors
@@ -56,6 +58,8 @@ class Loop(Stepper):
         record: Keep what teleports and local steps did.
         identity: Leave out the teleports: the ablation of g_t.
         rate: Gradient descent at this rate in the place of the local update: the ablation of f_t.
+        limit: Largest effect, of a change of one optimizee's weights by as much as its last step, on what is
+            differentiated; larger slopes are shortened on their way back, one optimizee at a time.
 
     References:
         2025 paper, Algorithm 1; dissertation, Algorithm 3. Gradients as constants: Andrychowicz et al. 2016.
@@ -71,10 +75,12 @@ class Loop(Stepper):
         record: bool = False,
         identity: bool = False,
         rate: float | None = None,
+        limit: float = inf,
     ):
         actions = tuple(tasks.actions) if "tele" in meta.design.variant and not identity else ()
         super().__init__(meta, layout, actions, tasks.loss)
         self.tasks, self.second_order, self.record, self.rate = tasks, second_order, record, rate
+        self.limit = limit
         self._slope = vmap(grad_and_value(tasks.loss))
 
     def begin(self, parameters: Tensors) -> Point:
@@ -115,6 +121,9 @@ class Loop(Stepper):
                 if step.teleported is not None:
                     jumps[point.step] = self._record(step.teleported, data)
             point = step.end
+            if self.limit < inf:
+                length = step.move.detach().norm(dim=1).clamp_min(torch.finfo(step.move.dtype).tiny)
+                point = Point(limited(point.weights, self.limit / length), point.state, point.step)
         losses.append(self._gradient(point.weights, batches[-1] if ahead is None else ahead)[0])
         return Unrolled(torch.stack(losses), point, jumps, rates)
 

@@ -19,6 +19,9 @@ DIGITS = DigitsPerceptron(samples=20, batch=6, hidden=8)
 DESIGN = {"variant": ("update", "tele", "momentum"), "every": 3}
 
 
+FIRST = torch.ones(())
+
+
 def begun(tasks, meta, steps, second_order=False):
     draw = tasks.draw(2, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(2)
@@ -38,10 +41,12 @@ def test_segments_are_the_whole(tasks, second_order):
     meta = stirred(tasks, **DESIGN)
     loop, point, batches = begun(tasks, meta, 5, second_order)
     settings = {"weights": "linear"}
-    (losses, end), expected = gradients(meta, lambda: backprop(loop, Recipe(**settings), point, batches))
+    (losses, end), expected = gradients(
+        meta, lambda: backprop(loop, Recipe(**settings), point, batches, FIRST)
+    )
     for length in (1, 3):
         recipe = Recipe(**settings, segment=length)
-        (told, there), found = gradients(meta, lambda: backprop(loop, recipe, point, batches))  # noqa: B023
+        (told, there), found = gradients(meta, lambda: backprop(loop, recipe, point, batches, FIRST))  # noqa: B023
         assert_close(told, losses, rtol=0, atol=0)
         assert_close(there.weights, end.weights, rtol=0, atol=0)
         assert there.step == 5 and there.state.keys() == end.state.keys()
@@ -83,7 +88,7 @@ def test_segments_hold_less():
     def peak(segment):
         Kept.now = Kept.most = 0
         with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
-            backprop(loop, Recipe(segment=segment), point, batches)
+            backprop(loop, Recipe(segment=segment), point, batches, FIRST)
         return Kept.most
 
     whole, pieces = peak(None), peak(3)
@@ -115,14 +120,18 @@ def test_evolution_estimates_the_gradient_of_the_meta_loss():
     loop, point, batches = begun(Bowl(), meta, 3)
     # Second order is the exact derivative.
     exact_loop, _, _ = begun(Bowl(), meta, 3, second_order=True)
-    _, exact = gradients(meta, lambda: backprop(exact_loop, Recipe(objective="value"), point, batches))
+    _, exact = gradients(meta, lambda: backprop(exact_loop, Recipe(objective="value"), point, batches, FIRST))
     estimates = []
     generator = torch.Generator().manual_seed(3)
     recipe = Recipe(objective="value", estimator="evolution", pairs=64, sigma=1e-3)
     for _ in range(20):
-        (losses, end), found = gradients(meta, lambda: evolution(loop, recipe, point, batches, generator))
+        (losses, end), found = gradients(
+            meta, lambda: evolution(loop, recipe, point, batches, FIRST, generator)
+        )
         estimates.append(torch.cat([found[name].flatten() for name in exact]))
-    (expected, there), _ = gradients(meta, lambda: backprop(loop, Recipe(objective="value"), point, batches))
+    (expected, there), _ = gradients(
+        meta, lambda: backprop(loop, Recipe(objective="value"), point, batches, FIRST)
+    )
     assert_close(losses, expected, rtol=0, atol=0)
     assert_close(end.weights, there.weights, rtol=0, atol=0)
     told = torch.stack(estimates)
@@ -141,7 +150,9 @@ def test_evolution_runs_with_teleports_and_minibatches():
     loop, point, batches = begun(DIGITS, meta, 4)
     recipe = Recipe(estimator="evolution", pairs=2)
     one, again = (
-        gradients(meta, lambda: evolution(loop, recipe, point, batches, torch.Generator().manual_seed(5)))[1]
+        gradients(
+            meta, lambda: evolution(loop, recipe, point, batches, FIRST, torch.Generator().manual_seed(5))
+        )[1]
         for _ in range(2)
     )
     assert one.keys() == dict(meta.named_parameters()).keys()

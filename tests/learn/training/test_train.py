@@ -69,8 +69,7 @@ def test_resumed_training_comes_to_the_same_bits(name, after, tmp_path):
             assert [r.run for r in seen] == list(range(after // 2 * 2, 4)), "only what was missing"
         else:
             assert seen == [], "it was finished"
-    untrained = dict(fresh(tasks, **design).named_parameters())
-    assert any(not torch.equal(p, untrained[n]) for n, p in whole.meta.named_parameters())
+    assert all(r.norm > 0 for r in whole.history), "there was something to come back to"
 
 
 def test_a_training_learns():
@@ -211,7 +210,9 @@ def test_updates_whose_gradient_is_no_number_are_left_out():
     tasks = Kinked()
     meta = fresh(tasks, variant=("lr",))
     before = {n: p.clone() for n, p in meta.named_parameters()}
-    recipe = Recipe(runs=40, batch=2, horizon=2, unroll=2, patience=4, validate=0, second_order=True)
+    recipe = Recipe(
+        runs=40, batch=2, horizon=2, unroll=2, patience=4, validate=0, second_order=True, limit=float("inf")
+    )
     told = []
     with pytest.raises(DivergenceError, match="4 runs or updates in a row were not, up to run 4 of 40"):
         meta_train(meta, tasks, recipe, watch=told.append)

@@ -13,18 +13,20 @@ from isoloss.learn.training._objective import objective
 from isoloss.learn.training._recipe import Recipe
 
 
-def backprop(loop: Loop, recipe: Recipe, point: Point, batches: Sequence[Tensors]) -> tuple[Tensor, Point]:
+def backprop(
+    loop: Loop, recipe: Recipe, point: Point, batches: Sequence[Tensors], first: Tensor
+) -> tuple[Tensor, Point]:
     """Meta-losses (n,) of a stretch and where it ends; the meta-gradient is added to the parameters' `grad`."""
     if recipe.segment is None or recipe.segment >= len(batches):
         unrolled = loop.run(point.cut(), batches)
-        losses = objective(unrolled.losses, recipe.weights, recipe.objective)
+        losses = objective(unrolled.losses, recipe.weights, recipe.objective, first)
         losses.mean().backward()
         return losses.detach(), unrolled.end.cut()
-    return _in_segments(loop, recipe, point, batches, recipe.segment)
+    return _in_segments(loop, recipe, point, batches, first, recipe.segment)
 
 
 def _in_segments(
-    loop: Loop, recipe: Recipe, point: Point, batches: Sequence[Tensors], length: int
+    loop: Loop, recipe: Recipe, point: Point, batches: Sequence[Tensors], first: Tensor, length: int
 ) -> tuple[Tensor, Point]:
     """The same, keeping only every so many steps: from the last segment to the first, each is run again.
 
@@ -39,7 +41,7 @@ def _in_segments(
             told.append(unrolled.losses)
             starts.append(unrolled.end.cut())
     known = torch.cat(told).requires_grad_()
-    losses = objective(known, recipe.weights, recipe.objective)
+    losses = objective(known, recipe.weights, recipe.objective, first)
     (slopes,) = torch.autograd.grad(losses.mean(), known)
     above: dict[str, Tensor] = {}
     for i, piece in reversed(list(enumerate(pieces))):
@@ -54,7 +56,12 @@ def _in_segments(
 
 
 def evolution(
-    loop: Loop, recipe: Recipe, point: Point, batches: Sequence[Tensors], generator: torch.Generator
+    loop: Loop,
+    recipe: Recipe,
+    point: Point,
+    batches: Sequence[Tensors],
+    first: Tensor,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Point]:
     r"""The same without backpropagation: antithetic evolution strategies on the stretch.
 
@@ -79,7 +86,7 @@ def evolution(
         losses = functional_call(
             stretch, {f"meta.{name}": p for name, p in parameters.items()}, (point, batches)
         )
-        return objective(losses, recipe.weights, recipe.objective).mean()
+        return objective(losses, recipe.weights, recipe.objective, first).mean()
 
     with torch.no_grad():
         found = vmap(run)(changed)
@@ -88,7 +95,7 @@ def evolution(
         for name, p in named.items():
             p.grad = torch.einsum("m,m...->...", differences.to(p.dtype), drawn[name])
         unrolled = loop.run(point, batches)
-    return objective(unrolled.losses, recipe.weights, recipe.objective), unrolled.end.cut()
+    return objective(unrolled.losses, recipe.weights, recipe.objective, first), unrolled.end.cut()
 
 
 class _Stretch(nn.Module):

@@ -23,6 +23,9 @@ class Recipe:
         lr: Learning rate of Adam on the meta-optimizer, falling to a hundredth of it along a cosine.
         part_lr: Factors of it for some parts: (("tele", 10.0),), say.
         clip: Largest norm of a meta-gradient.
+        limit: Largest effect, of a change of one optimizee's weights by as much as its last step, on its part of the
+            meta-loss (backprop); larger slopes are shortened on their way back. Where trajectories are chaotic a few of
+            them would drown all others. Infinity passes them as they are.
         weights: The w_t within a stretch, a name in `WEIGHTS`.
         objective: What of the losses is averaged, a name in `OBJECTIVES`.
         estimator: "backprop" through the steps, or "evolution": antithetic random changes of the meta-optimizer.
@@ -48,6 +51,7 @@ class Recipe:
     lr: float = 1e-2
     part_lr: tuple[tuple[str, float], ...] = ()
     clip: float = 1.0
+    limit: float = 0.1
     weights: str = "uniform"
     objective: str = "log"
     estimator: Estimator = "backprop"
@@ -55,7 +59,7 @@ class Recipe:
     sigma: float = 0.02
     second_order: bool = False
     segment: int | None = None
-    validate: int = 10
+    validate: int = 5
     validation: int = 16
     patience: int = 10
     seed: int = 0
@@ -68,7 +72,8 @@ class Recipe:
             Dissertation, Section 5.5: rates 1e-4 for the update and 1e-3 for the group element.
         """
         settings: dict[str, Any] = {
-            "runs": runs, "batch": 1, "unroll": 10, "lr": 1e-4, "clip": float("inf"), "objective": "value",
+            "runs": runs, "batch": 1, "unroll": 10, "lr": 1e-4, "clip": float("inf"),
+            "limit": float("inf"), "objective": "value",
             "part_lr": (("tele", 10.0), ("lr", 10.0), ("momentum", 10.0)), "validate": 0,
         }  # fmt: skip
         return cls(**settings | changes)
@@ -84,7 +89,7 @@ class Recipe:
                 raise ValueError(
                     f"Recipe: {name} must be a whole number of at least 0; got {getattr(self, name)!r}."
                 )
-        for name in ("lr", "clip", "sigma"):
+        for name in ("lr", "clip", "limit", "sigma"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Recipe: {name} must be positive; got {getattr(self, name)!r}.")
         for name, known in (

@@ -36,7 +36,8 @@ class Trained:
     """A trained meta-optimizer.
 
     Attributes:
-        meta: With the parameters of the best validation; of the last run if there was none.
+        meta: With the parameters of the best validation, which may be those before training; of the last run if none was
+            made.
         history: What became of every run.
         validation: The meta-loss on the validation tasks, None if there was none.
         trajectories: Optimizees trained on.
@@ -90,11 +91,12 @@ def meta_train(
     context = {**describe(meta), "recipe": asdict(recipe), "tasks": named(tasks)}
     folder = None if out is None else make_folder(out, "meta_train")
     found = _progress.load(folder, meta, adam, generator, context) if folder is not None and resume else None
-    progress = found or Progress()
+    progress, validation = found or Progress(), _validation(tasks, recipe)
+    if found is None and validation is not None:
+        _kept_if_best(meta, tasks, recipe, validation, progress)
     if folder is not None and found is None:
         # Who is interrupted before the next one comes back to the same first parameters.
         _progress.save(folder, meta, adam, generator, progress, context)
-    validation = _validation(tasks, recipe)
     while len(progress.history) < recipe.runs:
         record = _run(meta, tasks, recipe, adam, generator, progress, validation)
         progress.history.append(record)
@@ -123,15 +125,22 @@ def _run(
     run = len(progress.history)
     _anneal(adam, recipe, run)
     drawn = tasks.draw(recipe.batch, generator)
-    loop = Loop(meta, tasks, Layout.of(drawn.parameters), second_order=recipe.second_order)
+    loop = Loop(
+        meta,
+        tasks,
+        Layout.of(drawn.parameters),
+        second_order=recipe.second_order,
+        limit=recipe.limit / recipe.batch if recipe.estimator == "backprop" else math.inf,
+    )
     point, unroll = loop.begin(drawn.parameters), recipe.unroll_in(run)
+    first = loop.losses(point.weights, drawn.data)
     told: list[float] = []
     largest, skipped, done = 0.0, 0, 0
     while done < recipe.horizon:
         steps = min(unroll, recipe.horizon - done)
         batches = [tasks.minibatch(drawn.data, generator) for _ in range(steps)]
         adam.zero_grad()
-        losses, point = _stretch(loop, recipe, point, batches, generator)
+        losses, point = _stretch(loop, recipe, point, batches, first, generator)
         if not _finite(losses, point):
             progress.failures += 1
             return RunRecord(run, None, None, largest, skipped)
@@ -154,17 +163,26 @@ def _run(
         and recipe.validate
         and ((run + 1) % recipe.validate == 0 or run + 1 == recipe.runs)
     ):
-        measured = validate(meta, tasks, recipe, validation)
-        if measured is not None and (progress.best_validation is None or measured < progress.best_validation):
-            progress.best_validation = measured
-            progress.best = {name: p.detach().clone() for name, p in meta.named_parameters()}
+        measured = _kept_if_best(meta, tasks, recipe, validation, progress)
     return RunRecord(run, sum(told) / len(told), float(final.median()), largest, skipped, measured)
 
 
-def _stretch(loop: Loop, recipe: Recipe, point: Point, batches, generator) -> tuple[Tensor, Point]:
+def _kept_if_best(
+    meta: MetaOptimizer, tasks: Tasks, recipe: Recipe, validation: Draw, progress: Progress
+) -> float | None:
+    measured = validate(meta, tasks, recipe, validation)
+    if measured is not None and (progress.best_validation is None or measured < progress.best_validation):
+        progress.best_validation = measured
+        progress.best = {name: p.detach().clone() for name, p in meta.named_parameters()}
+    return measured
+
+
+def _stretch(
+    loop: Loop, recipe: Recipe, point: Point, batches, first: Tensor, generator
+) -> tuple[Tensor, Point]:
     if recipe.estimator == "evolution":
-        return evolution(loop, recipe, point, batches, generator)
-    return backprop(loop, recipe, point, batches)
+        return evolution(loop, recipe, point, batches, first, generator)
+    return backprop(loop, recipe, point, batches, first)
 
 
 @torch.no_grad()
@@ -173,9 +191,9 @@ def validate(meta: MetaOptimizer, tasks: Tasks, recipe: Recipe, drawn: Draw) -> 
     loop = Loop(meta, tasks, Layout.of(drawn.parameters))
     generator = torch.Generator().manual_seed(VALIDATION_SEED)
     batches = [tasks.minibatch(drawn.data, generator) for _ in range(recipe.horizon)]
-    losses = objective(
-        loop.run(loop.begin(drawn.parameters), batches).losses, recipe.weights, recipe.objective
-    )
+    begun = loop.begin(drawn.parameters)
+    first = loop.losses(begun.weights, drawn.data)
+    losses = objective(loop.run(begun, batches).losses, recipe.weights, recipe.objective, first)
     return float(losses.mean()) if losses.isfinite().all() else None
 
 

@@ -1,0 +1,54 @@
+"""Slopes passed back are shortened one optimizee at a time."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from isoloss.learn import Design, Layout, Loop, MetaOptimizer, Recipe, meta_train
+from isoloss.learn._limit import limited
+from isoloss.learn.tasks import BoothTasks, TwoLayerRegression
+
+
+def test_rows_beyond_their_bound_are_shortened_and_others_left():
+    weights = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    slopes = torch.tensor(
+        [[3.0, 4, 0], [0.3, 0, 0.4], [torch.nan, 1, 1], [torch.inf, 0, 0]], dtype=torch.float64
+    )
+    bounds = torch.full((4,), 2.0, dtype=torch.float64)
+    same = limited(weights, bounds)
+    assert torch.equal(same, weights)
+    same.backward(slopes)
+    expected = torch.tensor([[1.2, 1.6, 0], [0.3, 0, 0.4], [0, 0, 0], [0, 0, 0]], dtype=torch.float64)
+    assert_close(weights.grad, expected)
+
+
+def meta_gradient(limit: float, steps: int = 5) -> torch.Tensor:
+    tasks = TwoLayerRegression(size=4)
+    torch.manual_seed(0)
+    meta = MetaOptimizer.of(Design(variant=("update",)), tasks).double()
+    draw = tasks.draw(3, torch.Generator().manual_seed(0))
+    loop = Loop(meta, tasks, Layout.of(draw.parameters), limit=limit)
+    loop.run(loop.begin(draw.parameters), [draw.data] * steps).losses.log().mean().backward()
+    return meta.part("update").log_rate.grad
+
+
+def test_a_wide_limit_changes_nothing_and_a_narrow_one_leaves_the_last_step():
+    assert torch.equal(meta_gradient(1e300), meta_gradient(float("inf")))
+    assert not torch.isclose(meta_gradient(1e-3), meta_gradient(float("inf")), rtol=1e-2)
+    assert meta_gradient(1e-30).abs() < 1e-25  # everything passes through the weights
+
+
+@pytest.mark.parametrize("limit", [0.1, 1e300])
+def test_training_on_ellipses_of_all_conditions_needs_it(limit):
+    """Few of their trajectories are chaotic, and without the limit these are all that is learned from."""
+    tasks = BoothTasks()
+    torch.manual_seed(0)
+    meta = MetaOptimizer.of(Design(variant=("update",)), tasks)
+    recipe = Recipe(runs=8, horizon=60, validate=8, limit=limit)
+    history = meta_train(meta, tasks, recipe).history
+    before = meta_train(
+        MetaOptimizer.of(Design(variant=("update",)), tasks), tasks, Recipe(runs=1, horizon=60, lr=1e-12)
+    )
+    trained = history[-1].validation
+    assert trained is not None and before.validation is not None
+    assert (trained < before.validation - 1) == (limit < 1)
