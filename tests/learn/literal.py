@@ -24,6 +24,7 @@ class _Run:
         self.gradients: list[Weights] = []  # all that were remembered
         self.velocity: Weights = {}
         self.carried: Weights = {}
+        self.lengths: list[Tensor] = []
 
     def walk(self, w: Weights, batches: list[Weights]):
         w = {name: t.clone().requires_grad_() for name, t in w.items()}
@@ -35,11 +36,18 @@ class _Run:
                 losses.append(self.tasks.loss(w, data))
             if self.design.jumps(step) and self.design.order == "before":
                 old = self.slopes(w, self.gradient(w, data))
+                old["length"] = norm(self.gradient(w, data))
                 w = self.teleport(w, data, [*self.gradients, self.gradient(w, data)])
                 new = self.slopes(w, self.gradient(w, data))
+                self.lengths[-1:] = (
+                    [self.lengths[-1] * norm(self.gradient(w, data)) / old["length"]] if step else []
+                )
                 if step:
                     self.carried = {name: c * old[name] / new[name] for name, c in self.carried.items()}
             self.gradients.append(self.gradient(w, data))
+            grown = norm(self.gradients[-1]) / self.lengths[-1] if step else torch.ones(())
+            self.carried = {name: c / (grown / 2).clamp_min(1) for name, c in self.carried.items()}
+            self.lengths.append(norm(self.gradients[-1]))
             move = self.move({name: self.shown(t) for name, t in w.items()})
             w = {name: t + move[name] for name, t in w.items()}
             if self.design.jumps(step) and self.design.order == "after":

@@ -158,9 +158,10 @@ class MetaOptimizer(nn.Module):
         begun = part_of(state, "observer")["step"][:, None] > 0
         known = begun & some & others & old.isfinite() & new.isfinite()
         change = torch.where(known, new - old, 0.0)
+        growth = length_or_one(after[1]) / length_or_one(before[1])
         state = dict(state)
         for name in self.design.variant:
-            state |= under(name, self.part(name).carried(part_of(state, name), change, layout))
+            state |= under(name, self.part(name).carried(part_of(state, name), change, growth, layout))
         return state
 
     def see(

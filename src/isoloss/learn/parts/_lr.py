@@ -10,7 +10,7 @@ from isoloss.learn._design import Design
 from isoloss.learn._flat import Layout
 from isoloss.learn._observation import Observation
 from isoloss.learn._state import State
-from isoloss.learn.parts._part import Part, first_slope
+from isoloss.learn.parts._part import Part, cautious, first_slope
 from isoloss.learn.parts._update import RETURN, STRIDE
 
 
@@ -33,14 +33,16 @@ class LearningRate(Part):
     def start(self, weights: Tensor, actions: int) -> State:
         """See `Part`."""
         zero = torch.zeros_like(weights[:, :1])
-        memory = {} if self.log_rate is None else {"rate": zero, "carried": zero, "first": zero}
+        memory = (
+            {} if self.log_rate is None else {"rate": zero, "carried": zero, "first": zero, "length": zero}
+        )
         return self.network.start(self.rows(weights)) | memory
 
-    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+    def carried(self, state: State, change: Tensor, growth: Tensor, layout: Layout) -> State:
         """See `Part`: the step stays as long, relative to the weights."""
         if self.log_rate is None:
             return state
-        return state | {"carried": state["carried"] - change[:, -1:]}
+        return state | {"carried": state["carried"] - change[:, -1:], "length": state["length"] * growth}
 
     def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
         """The learning rate, (n, 1)."""
@@ -50,6 +52,7 @@ class LearningRate(Part):
             return self.design.rate * outputs.sigmoid(), kept
         first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs.tanh()
-        carried = state["carried"]
+        fall, memory = cautious(seen, state)
+        carried = state["carried"] - fall
         found = (rate + carried + self.log_rate).exp() / first
-        return found, kept | {"rate": rate, "carried": carried, "first": first}
+        return found, kept | {"rate": rate, "carried": carried, "first": first, **memory}

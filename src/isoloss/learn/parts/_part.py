@@ -1,7 +1,9 @@
 """What a part of a meta-optimizer is: a network, and a rule that turns its outputs into one decision."""
 
+from math import log
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from isoloss.learn._design import Design
@@ -59,12 +61,13 @@ class Part(nn.Module):
             shown = log_scale(seen.gradient * seen.inverse_scale).flatten(1)
         return shown.to(self.network.read.weight.dtype)
 
-    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+    def carried(self, state: State, change: Tensor, growth: Tensor, layout: Layout) -> State:
         """What is remembered after a teleport, through which the gradients changed relative to the weights.
 
         Args:
             state: What was remembered before it.
             change: By what logarithm, for every tensor and for all together, (n, T + 1).
+            growth: By what factor the gradient grew, (n, 1).
             layout: Of the optimizees.
         """
         return state
@@ -78,3 +81,23 @@ def first_slope(seen: Observation, state: State) -> Tensor:
     """Length of the gradient over that of the weights at the first step, (n, 1); lengths of 0 count as 1."""
     slope = length_or_one(seen.gradient) / length_or_one(seen.weights)
     return slope.where((seen.step == 0)[:, None], state["first"])
+
+
+CAUTION = 2.0
+"""Growth of the gradient in one local step from which on learning rates fall."""
+
+
+def cautious(seen: Observation, state: State) -> tuple[Tensor, State]:
+    """The logarithm by which learning rates fall after a local step that made the gradient grow beyond bounds, (n, 1).
+
+    A step after which the gradient is r > 2 times as long was too long: rates are divided by r / 2, so that the next
+    step is at most twice as long as it was.
+
+    Args:
+        seen: What is known.
+        state: With the length of the gradient after the last step, or after the teleport that followed it.
+    """
+    here = length_or_one(seen.gradient)
+    grown = (here / torch.where(seen.step[:, None] == 0, here, state["length"]).clamp_min(1e-300)).log()
+    fall = (grown - log(CAUTION)).clamp_min(0.0)
+    return torch.where(fall.isfinite(), fall, 0.0), {"length": here}

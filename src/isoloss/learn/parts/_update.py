@@ -10,7 +10,7 @@ from isoloss.learn._design import Design
 from isoloss.learn._flat import Layout
 from isoloss.learn._observation import Observation
 from isoloss.learn._state import State
-from isoloss.learn.parts._part import Part, first_slope
+from isoloss.learn.parts._part import Part, cautious, first_slope
 
 STRIDE, RETURN = 0.2, 0.98
 """Largest change of the logarithm of a learning rate in a step, and how much of its past changes remains after one."""
@@ -26,9 +26,12 @@ class Update(Part):
         \lambda_i \leftarrow 0.98 \lambda_i + 0.2 \tanh u_i
 
     So steps shrink with the gradient, as those of gradient descent do, and what was learned on one scale of the loss
-    holds on another. A teleport before a later step carries the learning rates along: those of a tensor are multiplied
-    by the factor by which its weights grew, over that by which its gradient did. For a rescaling that is the square of
-    the scale, and the next step is the rescaled one. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
+    holds on another. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
+
+    A teleport before a later step carries the learning rates along: those of a tensor are multiplied by the factor by
+    which its weights grew, over that by which its gradient did. For a rescaling that is the square of the scale, and the
+    next step is the rescaled one. After a local step that makes the gradient grow more than twofold, rates fall by the
+    excess.
 
     References:
         Dissertation, Section 5.5 and Algorithm 3: m_1. Andrychowicz et al. 2016 for one network per weight.
@@ -49,14 +52,15 @@ class Update(Part):
         state = self.network.start(self.rows(weights))
         if self.log_rate is not None:
             zero = torch.zeros_like(weights)
-            state |= {"rate": zero, "carried": zero, "first": zero[:, :1]}
+            state |= {"rate": zero, "carried": zero, "first": zero[:, :1], "length": zero[:, :1]}
         return state
 
-    def carried(self, state: State, change: Tensor, layout: Layout) -> State:
+    def carried(self, state: State, change: Tensor, growth: Tensor, layout: Layout) -> State:
         """See `Part`: steps stay as long, relative to the weights of their tensor."""
         if self.log_rate is None:
             return state
-        return state | {"carried": state["carried"] - layout.spread(change[:, :-1])}
+        carried = state["carried"] - layout.spread(change[:, :-1])
+        return state | {"carried": carried, "length": state["length"] * growth}
 
     def decide(self, seen: Observation, state: State) -> tuple[Tensor, State]:
         """The step, (n, P)."""
@@ -67,6 +71,7 @@ class Update(Part):
         first = first_slope(seen, state)
         rate = RETURN * state["rate"] + STRIDE * outputs[..., 0].tanh()
         direction = seen.gradient + seen.layout.spread(seen.scale) * outputs[..., 1]
-        carried = state["carried"]
+        fall, memory = cautious(seen, state)
+        carried = state["carried"] - fall
         step = -(rate + carried + self.log_rate).exp() * (direction / first)
-        return step, kept | {"rate": rate, "carried": carried, "first": first}
+        return step, kept | {"rate": rate, "carried": carried, "first": first, **memory}

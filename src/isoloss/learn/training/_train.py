@@ -36,8 +36,8 @@ class Trained:
     """A trained meta-optimizer.
 
     Attributes:
-        meta: With the parameters of the best validation, which may be those before training; of the last run if none was
-            made.
+        meta: With the parameters of the best validation, which may be those before training. Of the last run, if
+            there was no validation.
         history: What became of every run.
         validation: The meta-loss on the validation tasks, None if there was none.
         trajectories: Optimizees trained on.
