@@ -85,14 +85,15 @@ class L2O(Settings):
 QUICK = {
     "seeds": 2,
     "designs": ("published", "ours"),
-    "runs": 20,
+    "runs": 10,
     "batch": 32,
-    "horizon": 50,
+    "horizon": 20,
+    "unroll": 20,
     "rates": (1.0,),
     "tasks": 64,
 }
 
-RATES = {"published": 1e-4, "retrained": 1e-3, "whole": 3e-3, "ours": 1e-2}
+RATES = {"published": 1e-4, "retrained": 1e-3, "whole": 1e-3, "ours": 2e-3}
 """Of Adam on the meta-optimizer. Published: ten times as much for the group element."""
 
 
@@ -518,7 +519,15 @@ def _panel_paths(axis, of: dict[str, Any], design: str) -> None:
     half = np.linspace(-1, 1, 81)
     losses = np.array(picture["losses"], dtype=float)
     axis.grid(False)
-    axis.contour(half, half, np.log10(losses + LEAST), levels=12, colors="#aaaaaa", linewidths=0.5)
+    top = np.log10(losses.max())
+    axis.contour(
+        half,
+        half,
+        np.log10(losses + LEAST),
+        levels=np.linspace(top - 4, top, 13),
+        colors="#aaaaaa",
+        linewidths=0.5,
+    )
     for i, variant in enumerate(VARIANTS):
         run = told[variant][0]
         if "paths" not in run:
