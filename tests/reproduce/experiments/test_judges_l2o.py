@@ -81,6 +81,7 @@ def test_everything_as_the_paper_has_it():
 @pytest.mark.parametrize(
     ("field", "value", "statement", "outcome"),
     [
+        ("lost", {"horizon": 0.0, "beyond": 0.2}, "update,tele still converges", False),
         ("horizon", 1e-4, "learned teleports lower the loss", True),
         ("beyond", 1e-9, "so they do over", True),
         ("beyond", 1.0, "update,tele still converges", False),

@@ -379,11 +379,12 @@ def _finding_design(results: dict[str, Any], of: dict[str, Any], design: str) ->
 
 def _finding_converges(results: dict[str, Any], title: str, variant: str, runs: list[Run]) -> Finding:
     there, beyond = ([run[at] for run in runs] for at in ("horizon", "beyond"))
-    stays = compare(beyond, [None if v is None else v * SLACK for v in there])
+    slack = [None if v is None else v * SLACK for v in there]
+    stays = compare(beyond, slack)
     lost = max(run["lost"]["beyond"] for run in runs)
     return Finding(
         f"{title}: {variant} still converges at {results['beyond']} times the horizon",
-        all(b is not None and h is not None and b <= SLACK * h for b, h in zip(beyond, there, strict=True)),
+        stays.wins == stays.of and lost <= ASTRAY,
         f"in {stays.wins} of {stays.of} seeds the median loss is at most {SLACK} times that at the horizon; "
         f"up to {lost:.0%} of the tasks end no lower than they began",
         "control",
@@ -440,6 +441,9 @@ def _finding_ablations(title: str, told: dict[str, list[Run]], runs: list[Run]) 
 
 SLACK = 2.0
 """By how much the loss may be higher later and still count as converged: limit cycles, not rounding."""
+
+ASTRAY = 0.1
+"""Of the tasks may end no lower than they began, and it still counts as converged."""
 
 MOVED = 0.01
 """The least gain of the gradient norm that counts."""
@@ -526,6 +530,7 @@ def _panel_paths(axis, of: dict[str, Any], design: str) -> None:
         np.log10(losses + LEAST),
         levels=np.linspace(top - 4, top, 13),
         colors="#aaaaaa",
+        linestyles="solid",
         linewidths=0.5,
     )
     for i, variant in enumerate(VARIANTS):
@@ -548,11 +553,9 @@ def _panel_gains(axis, of: dict[str, Any], designs: list[str]) -> None:
             continue
         steps = np.array(runs[0]["steps"])
         gains = np.median(np.array([run["gains"] for run in runs], dtype=float), 0)
-        axis.plot(steps + 1, gains[:, 1], "o-", color=color(i + 4), markersize=3, linewidth=1.2, label=design)
-        axis.fill_between(steps + 1, gains[:, 0], gains[:, 2], color=color(i + 4), alpha=0.15, linewidth=0)
+        axis.plot(steps, gains[:, 1], "o-", color=color(i + 4), markersize=3, linewidth=1.2, label=design)
+        axis.fill_between(steps, gains[:, 0], gains[:, 2], color=color(i + 4), alpha=0.15, linewidth=0)
     axis.axhline(1, color="#777777", linewidth=0.8)
-    logarithmic(axis, x=True, y=True)
-    axis.set(
-        xlabel="step + 1", ylabel="gradient norm after / before", title=f"{of['title']}: gain of teleports"
-    )
+    logarithmic(axis, y=True)
+    axis.set(xlabel="step", ylabel="gradient norm after / before", title=f"{of['title']}: gain of teleports")
     legend(axis, loc="upper right")
