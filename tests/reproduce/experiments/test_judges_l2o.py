@@ -25,7 +25,7 @@ def run(horizon, beyond, **more):
         "horizon": horizon,
         "beyond": beyond,
         "lost": {"horizon": 0.0, "beyond": 0.0},
-        "validation": 0.0,
+        "score": 0.0,
     } | more
 
 
@@ -81,6 +81,7 @@ def test_everything_as_the_paper_has_it():
 @pytest.mark.parametrize(
     ("field", "value", "statement", "outcome"),
     [
+        ("lost", {"horizon": 0.0, "beyond": 0.2}, "update,tele still converges", False),
         ("horizon", 1e-4, "learned teleports lower the loss", True),
         ("beyond", 1e-9, "so they do over", True),
         ("beyond", 1.0, "update,tele still converges", False),
@@ -122,8 +123,8 @@ def test_a_training_that_was_given_up_is_judged():
     assert holds(found, "update,tele still converges") is False
 
 
-def test_the_best_validation_is_chosen():
-    runs = [{"validation": v, "factor": i} for i, v in enumerate((None, 0.2, -0.3))]
+def test_the_best_score_is_chosen():
+    runs = [{"score": v, "factor": i} for i, v in enumerate((None, 0.2, -0.3))]
     assert l2o._chosen(runs)["factor"] == 2
 
 

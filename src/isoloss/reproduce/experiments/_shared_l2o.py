@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import pi
+from math import log, pi
 from statistics import median
 from typing import Any
 
@@ -31,9 +31,9 @@ VARIANTS = {"update": UPDATE, "update,tele": TELE}
 DESIGNS: dict[str, Callable[..., Design]] = {
     "published": Design.published,
     "retrained": Design.published,
-    "whole": lambda *variant: _frequent(Design(variant=variant, network="whole", hidden=60, rate=0.1)),
-    "ours": lambda *variant: _frequent(
-        Design(variant=variant, rate=0.1, directions=("crest", "gradient-norm", "lookahead"))
+    "whole": lambda *variant: _bounded(Design(variant=variant, network="whole", hidden=60)),
+    "ours": lambda *variant: _bounded(
+        Design(variant=variant, directions=("crest", "gradient-norm", "lookahead"))
     ),
 }
 """Published: LSTMs of 300 units that read the whole gradient and put out step and angle. Retrained: the same, trained
@@ -70,7 +70,8 @@ class L2O(Settings):
     unroll: int = 25
     """Of ours; as published it is 10."""
     rates: tuple[float, ...] = (1.0, 0.3, 3.0)
-    """Of the meta-training, in units of `RATES`: each meta-optimizer is shown with that of the best validation."""
+    """Of the meta-training, in units of `RATES`: each meta-optimizer is shown with its best one, see `score`. The
+    published design keeps the paper's."""
     tasks: int = 200
     """Unseen, and as many for the rates of the baselines."""
     beyond: int = 10
@@ -85,11 +86,10 @@ class L2O(Settings):
 QUICK = {
     "seeds": 2,
     "designs": ("published", "ours"),
-    "runs": 12,
+    "runs": 20,
     "batch": 32,
-    "horizon": 30,
-    "unroll": 15,
-    "rates": (1.0,),
+    "horizon": 50,
+    "rates": (1.0, 0.2),
     "tasks": 64,
 }
 
@@ -97,12 +97,13 @@ RATES = {"published": 1e-4, "retrained": 1e-3, "whole": 3e-3, "ours": 1e-2}
 """Of Adam on the meta-optimizer. Published: ten times as much for the group element."""
 
 
-def _frequent(design: Design) -> Design:
-    return replace(design, teleport_at=(), every=EVERY)
+def _bounded(design: Design) -> Design:
+    """With shorter steps than is the default, for curvatures that differ by hundreds."""
+    return replace(design, rate=0.1, trust=0.1, teleport_at=(), every=EVERY)
 
 
 _LOST: dict[str, Any] = {
-    "validation": None,
+    "score": None,
     "losses": [None],
     "horizon": None,
     "beyond": None,
@@ -141,7 +142,7 @@ def learned(
     draw = unseen(settings, distribution, seed)
     found = evaluate(meta, tasks, draw, settings.steps)
     told = _summary(settings, found) | {
-        "validation": trained.validation,
+        "score": score(settings, meta, tasks, seed),
         "trajectories": trained.trajectories,
         "rate": found.mean_rate,
         "mean-rate": _summary(
@@ -158,11 +159,19 @@ def learned(
     return told
 
 
+def score(settings: L2O, meta: MetaOptimizer, tasks: SquaresTasks, seed: int) -> float:
+    """What chooses the rate of the meta-training: log losses on the tasks that tune baselines.
+
+    Their medians at the horizon and at the end, and the mean of both.
+    """
+    losses = evaluate(meta, tasks, tuning(settings, tasks, seed), settings.steps).losses
+    return sum(log(_median(losses[t])) for t in (settings.horizon, settings.steps)) / 2
+
+
 def baseline(settings: L2O, distribution: str, name: str, seed: int) -> dict[str, Any]:
     """A baseline at its best rate for the horizon, chosen on other tasks, on the unseen ones."""
     tasks = tasks_of(distribution)
-    other = tasks.draw(settings.tasks, torch.Generator().manual_seed(TUNING + seed))
-    found = tune(candidates(name), tasks, other, settings.horizon)
+    found = tune(candidates(name), tasks, tuning(settings, tasks, seed), settings.horizon)
     run = found.baseline.run(tasks, unseen(settings, distribution, seed), settings.steps, found.best)
     return _summary(settings, run) | {"rate": found.best}
 
@@ -195,6 +204,11 @@ def tasks_of(distribution: str) -> SquaresTasks:
     tasks = TASKS[distribution]()
     assert isinstance(tasks, SquaresTasks)
     return tasks
+
+
+def tuning(settings: L2O, tasks: SquaresTasks, seed: int) -> Draw:
+    """The tasks on which rates are chosen."""
+    return tasks.draw(settings.tasks, torch.Generator().manual_seed(TUNING + seed))
 
 
 def unseen(settings: L2O, distribution: str, seed: int) -> Draw:
@@ -283,7 +297,7 @@ def study(settings: L2O, each: Each, distributions: Mapping[str, str]) -> dict[s
         for d in distributions
         for design in settings.designs
         for v in VARIANTS
-        for f in settings.rates
+        for f in factors(settings, design)
         for s in range(settings.seeds)
     ]
     trained = dict(zip(map(_key, cases), each(learned, cases), strict=True))
@@ -308,7 +322,12 @@ def study(settings: L2O, each: Each, distributions: Mapping[str, str]) -> dict[s
                 "learned": {
                     design: {
                         v: [
-                            _chosen([trained[d, design, v, f, s] | {"factor": f} for f in settings.rates])
+                            _chosen(
+                                [
+                                    trained[d, design, v, f, s] | {"factor": f}
+                                    for f in factors(settings, design)
+                                ]
+                            )
                             for s in seeds
                         ]
                         for v in VARIANTS
@@ -322,13 +341,18 @@ def study(settings: L2O, each: Each, distributions: Mapping[str, str]) -> dict[s
     }
 
 
+def factors(settings: L2O, design: str) -> tuple[float, ...]:
+    """Rates of the meta-training that are tried."""
+    return (1.0,) if design == "published" else settings.rates
+
+
 def _key(case: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(case.values())
 
 
 def _chosen(runs: list[Run]) -> Run:
-    """That of the best validation; what diverged is worst."""
-    return min(runs, key=lambda run: float("inf") if run["validation"] is None else run["validation"])
+    """That of the best score; what diverged is worst."""
+    return min(runs, key=lambda run: float("inf") if run["score"] is None else run["score"])
 
 
 # --- the verdict ---
@@ -378,11 +402,12 @@ def _finding_design(results: dict[str, Any], of: dict[str, Any], design: str) ->
 
 def _finding_converges(results: dict[str, Any], title: str, variant: str, runs: list[Run]) -> Finding:
     there, beyond = ([run[at] for run in runs] for at in ("horizon", "beyond"))
-    stays = compare(beyond, [None if v is None else v * SLACK for v in there])
+    slack = [None if v is None else v * SLACK for v in there]
+    stays = compare(beyond, slack)
     lost = max(run["lost"]["beyond"] for run in runs)
     return Finding(
         f"{title}: {variant} still converges at {results['beyond']} times the horizon",
-        all(b is not None and h is not None and b <= SLACK * h for b, h in zip(beyond, there, strict=True)),
+        stays.wins == stays.of and lost <= ASTRAY,
         f"in {stays.wins} of {stays.of} seeds the median loss is at most {SLACK} times that at the horizon; "
         f"up to {lost:.0%} of the tasks end no lower than they began",
         "control",
@@ -439,6 +464,9 @@ def _finding_ablations(title: str, told: dict[str, list[Run]], runs: list[Run]) 
 
 SLACK = 2.0
 """By how much the loss may be higher later and still count as converged: limit cycles, not rounding."""
+
+ASTRAY = 0.1
+"""Of the tasks may end no lower than they began, and it still counts as converged."""
 
 MOVED = 0.01
 """The least gain of the gradient norm that counts."""
@@ -518,7 +546,16 @@ def _panel_paths(axis, of: dict[str, Any], design: str) -> None:
     half = np.linspace(-1, 1, 81)
     losses = np.array(picture["losses"], dtype=float)
     axis.grid(False)
-    axis.contour(half, half, np.log10(losses + LEAST), levels=12, colors="#aaaaaa", linewidths=0.5)
+    top = np.log10(losses.max())
+    axis.contour(
+        half,
+        half,
+        np.log10(losses + LEAST),
+        levels=np.linspace(top - 4, top, 13),
+        colors="#aaaaaa",
+        linestyles="solid",
+        linewidths=0.5,
+    )
     for i, variant in enumerate(VARIANTS):
         run = told[variant][0]
         if "paths" not in run:
@@ -539,11 +576,9 @@ def _panel_gains(axis, of: dict[str, Any], designs: list[str]) -> None:
             continue
         steps = np.array(runs[0]["steps"])
         gains = np.median(np.array([run["gains"] for run in runs], dtype=float), 0)
-        axis.plot(steps + 1, gains[:, 1], "o-", color=color(i + 4), markersize=3, linewidth=1.2, label=design)
-        axis.fill_between(steps + 1, gains[:, 0], gains[:, 2], color=color(i + 4), alpha=0.15, linewidth=0)
+        axis.plot(steps, gains[:, 1], "o-", color=color(i + 4), markersize=3, linewidth=1.2, label=design)
+        axis.fill_between(steps, gains[:, 0], gains[:, 2], color=color(i + 4), alpha=0.15, linewidth=0)
     axis.axhline(1, color="#777777", linewidth=0.8)
-    logarithmic(axis, x=True, y=True)
-    axis.set(
-        xlabel="step + 1", ylabel="gradient norm after / before", title=f"{of['title']}: gain of teleports"
-    )
+    logarithmic(axis, y=True)
+    axis.set(xlabel="step", ylabel="gradient norm after / before", title=f"{of['title']}: gain of teleports")
     legend(axis, loc="upper right")
