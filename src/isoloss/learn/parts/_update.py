@@ -29,9 +29,9 @@ class Update(Part):
     holds on another. With units "direct" :math:`f_t = m(\nabla_t, h_t)`, as published.
 
     A teleport before a later step carries the learning rates along: those of a tensor are multiplied by the factor by
-    which its weights grew, over that by which its gradient did. For a rescaling that is the square of the scale, and the
-    next step is the rescaled one. After a local step that makes the gradient grow more than twofold, rates fall by the
-    excess.
+    which its weights grew, over that by which its gradient did. For a rescaling that is the square of the scale, and
+    the next step is the rescaled one. After a local step that makes the gradient grow more than twofold, rates fall by
+    the excess.
 
     References:
         Dissertation, Section 5.5 and Algorithm 3: m_1. Andrychowicz et al. 2016 for one network per weight.

@@ -210,7 +210,7 @@ def plot(results: dict[str, Any]):
     for row, size in zip(axes, sizes, strict=True):
         curve(row[0], strengths, [r[SINGLE]["FGSM"] for r in runs], SINGLE, 0, color="black")
         for i, name in enumerate(CONTENDERS):
-            style = {"linestyle": "--"} if name == WITHIN else {}
+            style: dict[str, Any] = {"linestyle": "--"} if name == WITHIN else {}
             curve(row[0], strengths, [r["sizes"][size][name]["FGSM"] for r in runs], name, i, **style)
         curve(
             row[0],
@@ -243,7 +243,7 @@ def _panel_differences(
 
     for i, name in enumerate(CONTENDERS):
         if name != "shuffle":
-            style = {"linestyle": "--"} if name == WITHIN else {}
+            style: dict[str, Any] = {"linestyle": "--"} if name == WITHIN else {}
             curve(axis, strengths, differences(name, kind), name, i, **style)
     if kind == "FGSM":
         curve(axis, strengths, differences(GROUP, "transfer"), "transfer", 0, linestyle=":")

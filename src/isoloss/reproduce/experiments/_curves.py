@@ -295,7 +295,7 @@ def _panel_paths(axis, name: str, panel: dict[str, Any]) -> None:
         "line": "line between the ends of γ",
     }
     for i, (path, label) in enumerate(names.items()):
-        style = {"linestyle": "--"} if path == "difference" else {}
+        style: dict[str, Any] = {"linestyle": "--"} if path == "difference" else {}
         curve(axis, t, [_finding_average(r, path) for r in panel["runs"]], label, (0, 2, 1)[i], **style)
     axis.set(xlabel="t", ylabel="loss ‖W₂σ(W₁X) - Y‖")
     axis.set_title(f"({name}) {panel['batch']} samples, elements of size {panel['size']:g}")

@@ -193,7 +193,7 @@ def plot(results: dict[str, Any]):
     titles = {"vote": "vote of the members", "member": "members, one by one"}
     for axis, (how, title) in zip(axes[0, 1:], titles.items(), strict=True):
         for i, name in enumerate(names):
-            style = {"linestyle": "--"} if name in (WITHIN, EXACT) else {}
+            style: dict[str, Any] = {"linestyle": "--"} if name in (WITHIN, EXACT) else {}
             curve(axis, epsilons, [_panel_changes(r, name, how) for r in runs], name, i, **style)
         logarithmic(axis, x=True)
         axis.axhline(0.0, color="#777777", linewidth=0.8, linestyle=":")

@@ -169,7 +169,8 @@ def plot(results: dict[str, Any]):
     )
     for axis, (told, title) in zip(axes[0], panels, strict=True):
         for i, (charge, runs) in enumerate(told.items()):
-            losses, style = [r["losses"][1:] for r in runs], {"color": shade(i, len(told))}
+            losses = [r["losses"][1:] for r in runs]
+            style: dict[str, Any] = {"color": shade(i, len(told))}
             if told is results["scaled"]:  # these lie on one another
                 losses, style = [np.median(losses, 0).tolist()], style | {"linewidth": 6.0 - 1.6 * i}
             curve(axis, runs[0]["steps"][1:], losses, f"Q = {charge}", i, **style)
