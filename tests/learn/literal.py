@@ -45,8 +45,9 @@ class _Run:
                 if step:
                     self.carried = {name: c * old[name] / new[name] for name, c in self.carried.items()}
             self.gradients.append(self.gradient(w, data))
-            grown = norm(self.gradients[-1]) / self.lengths[-1] if step else torch.ones(())
-            self.carried = {name: c / (grown / 2).clamp_min(1) for name, c in self.carried.items()}
+            back = -self.turned([flat(g) for g in self.gradients]) * norm(self.gradients[-1])
+            long = back / self.lengths[-1] if step else torch.ones(())
+            self.carried = {name: c / (long / 2).clamp_min(1) for name, c in self.carried.items()}
             self.lengths.append(norm(self.gradients[-1]))
             move = self.move({name: self.shown(t) for name, t in w.items()})
             w = {name: t + move[name] for name, t in w.items()}

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isoloss.learn._flat import length
+
 
 def limited(weights: Tensor, bound: Tensor) -> Tensor:
     """The same weights (n, P); what is passed back through them is shortened to the bound of its row, (n,).
@@ -23,7 +25,6 @@ class _Limit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         (slope,), (bound,) = slopes, ctx.saved_tensors
-        length = slope.norm(dim=1)
-        factor = (bound / length.clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(1.0)
-        kept = torch.where(length.isfinite()[:, None], slope, 0.0)
-        return kept * torch.where(length.isfinite(), factor, 0.0)[:, None], None
+        size = length(slope)
+        factor = (bound[:, None] / size.clamp_min(torch.finfo(slope.dtype).tiny)).clamp_max(1.0)
+        return torch.where(size.isfinite(), slope * factor, 0.0), None

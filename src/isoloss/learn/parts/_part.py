@@ -1,6 +1,5 @@
 """What a part of a meta-optimizer is: a network, and a rule that turns its outputs into one decision."""
 
-from math import log
 from typing import Any, ClassVar
 
 import torch
@@ -84,20 +83,22 @@ def first_slope(seen: Observation, state: State) -> Tensor:
 
 
 CAUTION = 2.0
-"""Growth of the gradient in one local step from which on learning rates fall."""
+"""Part of the last gradient from which on learning rates fall, where a gradient points against it."""
 
 
 def cautious(seen: Observation, state: State) -> tuple[Tensor, State]:
-    """The logarithm by which learning rates fall after a local step that made the gradient grow beyond bounds, (n, 1).
+    """The logarithm by which learning rates fall after a local step that was too long, (n, 1).
 
-    A step after which the gradient is r > 2 times as long was too long: rates are divided by r / 2, so that the next
-    step is at most twice as long as it was.
+    Such a step turns the gradient round: if its component along the last one is -r times as long, r > 2, rates are
+    divided by r / 2. Growth alone says nothing: gradients of minibatches grow and shrink at all rates, and rates that
+    fell each time would vanish. At a step before which there was a teleport the angle is to the gradient before it.
 
     Args:
         seen: What is known.
         state: With the length of the gradient after the last step, or after the teleport that followed it.
     """
     here = length_or_one(seen.gradient)
-    grown = (here / torch.where(seen.step[:, None] == 0, here, state["length"]).clamp_min(1e-300)).log()
-    fall = (grown - log(CAUTION)).clamp_min(0.0)
+    last = torch.where(state["length"] == 0, 1.0, state["length"])
+    # The cosine is 0 at the first step, and where one of the two gradients is.
+    fall = (-seen.cosine[:, None] * here / last / CAUTION).clamp_min(1.0).log()
     return torch.where(fall.isfinite(), fall, 0.0), {"length": here}
