@@ -1,7 +1,8 @@
 """What learned teleports are worth on the regression, at equal training budget.
 
-`update` and `update,tele` are trained with the default design and recipe on equally many trajectories, and run on 24 unseen
-tasks, ten times as long as trained; `update,tele` also with its teleports left out. Several seeds, of networks and tasks.
+`update` and `update,tele` are trained with the default design and recipe on equally many trajectories, and run on 24
+unseen tasks, ten times as long as trained; `update,tele` also with its teleports left out. Seeds are those of networks
+and tasks. Cells are the median loss and, in brackets, the worst.
 
 Usage: python benchmarks/learn_teleports.py [--size 10] [--runs 40] [--seeds 3] [--variant update update,tele] [--json]
 """
