@@ -11,13 +11,13 @@ from isoloss.learn.tasks import LogisticRegression, TwoLayerRegression
 from learn.metas import stirred
 
 EPS = torch.finfo(torch.float64).eps
-# Ten steps of a hundred operations each; teleports of condition up to e^4 through activations of condition 1e3.
+# Ten steps of a hundred operations each; a teleport at the start and one in the last steps, of condition up to e^4 through activations of condition 1e3.
 ROUNDING = 10 * 100 * 5e4 * EPS
 VARIANTS = {
     "update": {"variant": ("update",)},
     "all": {"variant": ("update", "lr", "momentum"), "trust": 0.1},
     "tele": {"variant": ("lr", "tele", "momentum"), "velocity": "push", "every": 4},
-    "after": {"variant": ("update", "tele"), "order": "after", "every": 4},
+    "after": {"variant": ("update", "tele"), "order": "after", "every": 8},
     "directions": {"variant": ("lr", "tele"), "directions": tuple(DIRECTIONS), "every": 8},
     "whole": {"variant": ("update", "tele", "momentum"), "network": "whole"},
 }

@@ -36,7 +36,9 @@ def meta_gradient(limit: float, steps: int = 5) -> torch.Tensor:
     draw = tasks.draw(3, torch.Generator().manual_seed(0))
     loop = Loop(meta, tasks, Layout.of(draw.parameters), limit=limit)
     loop.run(loop.begin(draw.parameters), [draw.data] * steps).losses.log().mean().backward()
-    return meta.part("update").log_rate.grad
+    slope = meta.get_parameter("parts.learned_update.log_rate").grad
+    assert slope is not None
+    return slope
 
 
 def test_a_wide_limit_changes_nothing_and_a_narrow_one_leaves_nothing():

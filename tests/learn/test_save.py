@@ -192,7 +192,7 @@ def test_nothing_is_unpickled(tmp_path):
 @pytest.mark.parametrize("validate", [0, 1])
 def test_the_checkpoint_of_a_training_holds_what_was_trained(name, validate, tmp_path):
     meta = made(name)
-    recipe = Recipe(runs=3, batch=2, horizon=4, unroll=2, validate=validate, validation=2)
+    recipe = Recipe(runs=3, batch=2, horizon=4, unroll=2, limit=inf, validate=validate, validation=2)
     trained = meta_train(meta, TASKS, recipe, out=tmp_path, save_every=1)
     found = load_checkpoint(tmp_path)
     assert found.design == meta.design and same(found, trained.meta)

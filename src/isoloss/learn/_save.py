@@ -107,12 +107,17 @@ def describe(meta: MetaOptimizer) -> dict[str, Any]:
     whole = meta.layout is not None
     return {
         "format": FORMAT,
-        "design": {name: "inf" if value == inf else value for name, value in asdict(meta.design).items()},
+        "design": words(asdict(meta.design)),
         "layout": [[name, list(shape)] for name, shape in meta.layout.shapes] if meta.layout else None,
         "actions": [list(s) for s in meta.teleport.shapes]
         if whole and "tele" in meta.design.variant
         else None,
     }
+
+
+def words(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Infinite bounds as text, for JSON has no word for them."""
+    return {name: "inf" if value == inf else value for name, value in options.items()}
 
 
 def described(told: Mapping[str, Any], where: str) -> MetaOptimizer:

@@ -13,7 +13,7 @@ from isoloss._checks import is_whole
 from isoloss._files import make_folder
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
-from isoloss.learn._save import describe
+from isoloss.learn._save import describe, words
 from isoloss.learn._unroll import Loop, Point
 from isoloss.learn.tasks import Draw, Tasks, check_tasks
 from isoloss.learn.training import _progress
@@ -88,7 +88,7 @@ def meta_train(
     _check(meta, tasks, recipe)
     adam = _adam(meta, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
-    context = {**describe(meta), "recipe": asdict(recipe), "tasks": named(tasks)}
+    context = {**describe(meta), "recipe": words(asdict(recipe)), "tasks": named(tasks)}
     folder = None if out is None else make_folder(out, "meta_train")
     found = _progress.load(folder, meta, adam, generator, context) if folder is not None and resume else None
     progress, validation = found or Progress(), _validation(tasks, recipe)

@@ -4,7 +4,6 @@ import hashlib
 import platform
 from collections.abc import Callable
 from dataclasses import asdict
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from isoloss._files import make_folder, write_json
 from isoloss._store import Store
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._save import save as save_optimizer
+from isoloss.learn._save import words
 from isoloss.learn.training import RunRecord, Trained, meta_train
 from isoloss.learn.training._progress import CHECKPOINT
 from isoloss.learn.training._train import named
@@ -76,8 +76,8 @@ def trial(
     results = {
         "task": settings.tasks.name,
         "tasks": named(settings.tasks),
-        "design": _words(asdict(settings.design)),
-        "recipe": _words(asdict(recipe)),
+        "design": words(asdict(settings.design)),
+        "recipe": words(asdict(recipe)),
         "test": {"tasks": settings.test_tasks, "steps": settings.steps},
         "history": [asdict(record) for record in trained.history],
         "validation": trained.validation,
@@ -133,11 +133,6 @@ def _tested(
         told(name, i, len(chosen))
         runs[name] = store.get({"contender": name}, lambda run=run: run(runs))
     return runs
-
-
-def _words(options: dict[str, Any]) -> dict[str, Any]:
-    """Infinite bounds as text, for JSON has no word for them."""
-    return {name: "inf" if value == inf else value for name, value in options.items()}
 
 
 def _context(settings: Settings, meta: MetaOptimizer) -> dict[str, Any]:
