@@ -11,7 +11,8 @@ from isoloss.learn.tasks import LogisticRegression, TwoLayerRegression
 from learn.metas import stirred
 
 EPS = torch.finfo(torch.float64).eps
-# Ten steps of a hundred operations each; a teleport at the start and one in the last steps, of condition up to e^4 through activations of condition 1e3.
+# Ten steps of a hundred operations each; teleports, one at the start and one near the end, of condition up to e^4
+# through activations of condition 1e3.
 ROUNDING = 10 * 100 * 5e4 * EPS
 VARIANTS = {
     "update": {"variant": ("update",)},
