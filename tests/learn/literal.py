@@ -47,6 +47,8 @@ class _Run:
             self.gradients.append(self.gradient(w, data))
             back = -self.turned([flat(g) for g in self.gradients]) * norm(self.gradients[-1])
             long = back / self.lengths[-1] if step else torch.ones(())
+            if step and norm(self.gradients[-1]) > 10 * self.lengths[-1]:
+                long = norm(self.gradients[-1]) / self.lengths[-1]
             self.carried = {name: c / (long / 2).clamp_min(1) for name, c in self.carried.items()}
             self.lengths.append(norm(self.gradients[-1]))
             move = self.move({name: self.shown(t) for name, t in w.items()})

@@ -33,9 +33,14 @@ def test_they_fall_where_the_gradient_turned_round_and_grew_and_stay_there(varia
     assert_close(carried([[1, 0], [-6, 8]], variant, scale), [0.0, -log(3)], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("gradient", [[40, 0], [0, 40], [-40, 0]])
+def test_they_fall_where_it_grew_more_than_tenfold_whatever_its_direction(gradient):
+    assert_close(carried([[1, 0], gradient]), [0.0, -log(20)], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "gradients",
-    [[[1, 0], [-2, 0], [4, 0], [-8, 0]], [[1, 0], [100, 0]], [[1, 0], [0, 100]], [[0, 0], [-100, 0], [0, 0]]],
+    [[[1, 0], [-2, 0], [4, 0], [-8, 0]], [[1, 0], [10, 0]], [[1, 0], [0, 10]], [[0, 0], [-100, 0], [0, 0]]],
     ids=["no more than twofold", "same direction", "across", "zero"],
 )
 def test_elsewhere_they_stay(gradients):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.learn._design import Design
-from isoloss.learn._flat import Layout, length_or_one
+from isoloss.learn._flat import Layout, length, length_or_one
 from isoloss.learn._observation import COORDINATE_FEATURES, SUMMARY_FEATURES, Observation, log_scale
 from isoloss.learn._state import State
 from isoloss.learn.networks import Recurrent
@@ -82,23 +82,25 @@ def first_slope(seen: Observation, state: State) -> Tensor:
     return slope.where((seen.step == 0)[:, None], state["first"])
 
 
-CAUTION = 2.0
-"""Part of the last gradient from which on learning rates fall, where a gradient points against it."""
+CAUTION, SURGE = 2.0, 10.0
+"""Part of the last gradient from which on learning rates fall: of one that points against it, and of any."""
 
 
 def cautious(seen: Observation, state: State) -> tuple[Tensor, State]:
     """The logarithm by which learning rates fall after a local step that was too long, (n, 1).
 
     Such a step turns the gradient round: if its component along the last one is -r times as long, r > 2, rates are
-    divided by r / 2. Growth alone says nothing: gradients of minibatches grow and shrink at all rates, and rates that
-    fell each time would vanish. At a step before which there was a teleport the angle is to the gradient before it.
+    divided by r / 2; likewise if it is r > 10 times as long, whatever its direction. Less growth says nothing:
+    gradients of minibatches grow and shrink at all rates, and rates that fell each time would vanish. At a step before
+    which there was a teleport the angle is to the gradient before it.
 
     Args:
         seen: What is known.
         state: With the length of the gradient after the last step, or after the teleport that followed it.
     """
-    here = length_or_one(seen.gradient)
-    last = torch.where(state["length"] == 0, 1.0, state["length"])
-    # The cosine is 0 at the first step, and where one of the two gradients is.
-    fall = (-seen.cosine[:, None] * here / last / CAUTION).clamp_min(1.0).log()
+    here, last = length(seen.gradient), state["length"]
+    known = (here > 0) & (last > 0)  # not at the first step
+    grown = torch.where(known, here, 0.0) / torch.where(known, last, 1.0)
+    against = torch.where(grown > SURGE, grown, -seen.cosine[:, None] * grown)
+    fall = (against / CAUTION).clamp_min(1.0).log()
     return torch.where(fall.isfinite(), fall, 0.0), {"length": here}

@@ -30,8 +30,8 @@ class Update(Part):
 
     A teleport before a later step carries the learning rates along: those of a tensor are multiplied by the factor by
     which its weights grew, over that by which its gradient did. For a rescaling that is the square of the scale, and
-    the next step is the rescaled one. After a local step that makes the gradient grow more than twofold, rates fall by
-    the excess.
+    the next step is the rescaled one. After a local step that was too long
+    rates fall, see `cautious`.
 
     References:
         Dissertation, Section 5.5 and Algorithm 3: m_1. Andrychowicz et al. 2016 for one network per weight.
