@@ -25,7 +25,10 @@ WRONG = {
     "unknown units": ({"units": "log"}, r"units must be of direct, rate"),
     "unknown order": ({"order": "during"}, r"order must be of after, before"),
     "unknown velocity": ({"velocity": "drop"}, r"velocity must be of keep, push"),
-    "unknown direction": ({"directions": ("up",)}, r"directions must be of balance, crest, gradient-norm, .*; got"),
+    "unknown direction": (
+        {"directions": ("up",)},
+        r"directions must be of balance, crest, gradient-norm, .*; got",
+    ),
     "no direction": ({"directions": ()}, r"directions must be of"),
     "raw features of weights": ({"raw": True}, r"raw is for the network 'whole'; got 'coordinate', which"),
     "no rate": ({"rate": 0.0}, r"rate must be positive; got 0.0; inf bounds nothing"),
