@@ -1,5 +1,6 @@
 """What a part of a meta-optimizer is: a network, and a rule that turns its outputs into one decision."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from isoloss.learn._state import State
 from isoloss.learn.networks import Recurrent
 
 
-class Part(nn.Module):
+class Part(nn.Module, ABC):
     """A network and a rule. A new part is one file here and one line in `PARTS`.
 
     Args:
@@ -41,9 +42,9 @@ class Part(nn.Module):
             inputs, outputs, design.units_per_cell, design.layers, design.units == "rate"
         )
 
+    @abstractmethod
     def start(self, weights: Tensor, actions: int) -> State:
         """What is remembered before the first step, for weights (n, P) and so many actions."""
-        raise NotImplementedError
 
     def rows(self, weights: Tensor) -> tuple[int, ...]:
         """Leading axes of the network's features."""
@@ -71,9 +72,9 @@ class Part(nn.Module):
         """
         return state
 
+    @abstractmethod
     def decide(self, seen: Observation, state: State) -> tuple[Any, State]:
         """The decision, and what is remembered of it."""
-        raise NotImplementedError
 
 
 def first_slope(seen: Observation, state: State) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.nn.functional import cross_entropy
 
-from isoloss.reproduce._contest import against_control, both_rates, contest, plot_contests, versus
+from isoloss.reproduce._contest import against_control, both_rates, contests, plot_contests, versus
 from isoloss.reproduce._experiment import Settings, experiment
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each
@@ -131,11 +131,5 @@ def plot(results: dict[str, Any]):
 )
 def mnist(settings: Mnist, each: Each) -> dict[str, Any]:
     """All contenders at the published rate and at their own best."""
-    return {
-        "contests": {
-            name: contest(
-                each, classify, contenders, seeds=settings.seeds, rate=settings.rate, optimizer_name=name
-            )
-            for name, contenders in CONTENDERS.items()
-        }
-    }
+    rates = dict.fromkeys(CONTENDERS, settings.rate)
+    return {"contests": contests(each, classify, CONTENDERS, rates, settings.seeds)}
