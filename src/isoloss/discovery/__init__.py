@@ -4,6 +4,24 @@ References:
     Dissertation, Chapter 6 and Appendix D.
 """
 
+from isoloss.discovery._discover import DivergenceError, discover
+from isoloss.discovery._discovery import Discovery
+from isoloss.discovery._grade import Grade
+from isoloss.discovery._loss import Loss
+from isoloss.discovery._recipe import Recipe
+from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
+from isoloss.discovery._training import Record
 
-__all__ = ["Space"]
+__all__ = [
+    "Discovery",
+    "DivergenceError",
+    "Grade",
+    "Loss",
+    "Recipe",
+    "Record",
+    "Sample",
+    "Space",
+    "discover",
+    "normal",
+]

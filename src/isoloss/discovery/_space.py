@@ -90,7 +90,7 @@ class Space:
             The tree, its leaves (*axes, *shape).
         """
         parts = flat.split([prod(s) for s in self.shapes], -1)
-        leaves = [part.reshape(*flat.shape[:-1], *s) for part, s in zip(parts, self.shapes, strict=True)]
+        leaves = [part.reshape((*flat.shape[:-1], *s)) for part, s in zip(parts, self.shapes, strict=True)]
         return pytree.tree_unflatten(leaves, self.structure)
 
 

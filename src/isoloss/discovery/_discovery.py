@@ -1,0 +1,163 @@
+"""What was learned: a symmetry with its measured errors, or none and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from isoloss.discovery._curve import flow_curve, map_curve
+from isoloss.discovery._grade import Grade
+from isoloss.discovery._loss import Loss, Losses
+from isoloss.discovery._recipe import Recipe
+from isoloss.discovery._space import Space
+from isoloss.discovery._training import Record
+from isoloss.discovery.actions import Action
+
+Form = Literal["flow", "map"]
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    r"""A learned action :math:`a_X(g, \theta)` with its generators.
+
+    Attributes:
+        action: The action map, float64.
+        generators: h, (k, m, m), float64.
+        params: The space of the parameters, R^p.
+        data: That of the data, R^q.
+        grade: How good it is, on samples that training did not see.
+        recipe: How it was learned.
+        history: Measurements during training.
+        loss: Whose symmetry it is; None if it was read from a file.
+    """
+
+    action: Action = field(repr=False)
+    generators: Tensor = field(repr=False)
+    params: Space = field(repr=False)
+    data: Space = field(repr=False)
+    grade: Grade
+    recipe: Recipe = field(repr=False)
+    history: Sequence[Record] = field(repr=False, default=())
+    loss: Loss | None = field(repr=False, default=None)
+
+    @property
+    def found(self) -> bool:
+        """Whether this is a symmetry, by the bounds of `Grade`."""
+        return not self.grade.reasons
+
+    @property
+    def reason(self) -> str:
+        """Why it is none; empty if it is one."""
+        return "; ".join(self.grade.reasons)
+
+    @property
+    def error(self) -> float:
+        """The invariance of the worst generator, relative to random directions."""
+        return max(self.grade.invariance)
+
+    def directions(self, params: Any, data: Any) -> Tensor:
+        r"""The infinitesimal actions of the generators, :math:`D_g a_X|_{I, \theta}(h_i)`.
+
+        Args:
+            params: Samples as `sample_params` returns them, n of them.
+            data: Likewise.
+
+        Returns:
+            (n, k, p), float64; the coordinates are those of `params.flat`.
+        """
+        theta, x = self._flat(params, data)
+        return self.action.directions(self.generators, theta, x)
+
+    def elements(self, t: float = 1.0) -> Tensor:
+        """The group elements exp(t h), (k, m, m)."""
+        return torch.linalg.matrix_exp(t * self.generators)
+
+    @torch.no_grad()
+    def act(self, g: Tensor, params: Any, data: Any) -> Any:
+        r"""The moved parameters :math:`a_X(g, \theta)`, as a tree.
+
+        Args:
+            g: (m, m), or one for each sample.
+            params: n samples.
+            data: n samples.
+        """
+        theta, x = self._flat(params, data)
+        return self.params.tree(self.action(g.to(theta), theta, x))
+
+    @torch.no_grad()
+    def curve(
+        self,
+        coefficients: Tensor,
+        params: Any,
+        data: Any,
+        length: float = 1.0,
+        points: int = 33,
+        form: Form = "flow",
+    ) -> Tensor:
+        r"""Curves along :math:`h = \sum_i c_i h_i`, from each sample, of a given length in parameter space.
+
+        "map" is :math:`\gamma(t) = a_X(\exp(t h), \theta)`, as in the dissertation. It keeps the loss to first order at
+        its start, the only place where the action was trained. "flow" is the curve whose velocity is everywhere the
+        direction of h there, :math:`\dot\gamma = D_g a_X|_{I, \gamma}(h)`. For a group action the two are the same.
+
+        Args:
+            coefficients: c, (k,) or (n, k).
+            params: n samples.
+            data: n samples.
+            length: Of the curves; shorter where a curve of the form "map" does not get that far.
+            points: On each, evenly spaced, its start among them.
+            form: Which.
+
+        Returns:
+            (points, n, p).
+
+        References:
+            Dissertation, section 6.5.4, the curves of Figure 6.6.
+        """
+        theta, x = self._flat(params, data)
+        c = coefficients.to(theta).expand(len(theta), -1)
+        if form == "flow":
+            return flow_curve(lambda t: self._velocity(c, t, x), theta, length, points)
+        if form != "map":
+            raise ValueError(f"Discovery.curve: form must be flow or map; got {form!r}.")
+        h = torch.einsum("nk,kij->nij", c, self.generators)
+        return map_curve(
+            lambda t: self.action(torch.linalg.matrix_exp(t * h), theta, x), theta, length, points
+        )
+
+    def losses(self) -> Losses:
+        """The loss on batches of vectors.
+
+        Raises:
+            ValueError: If this was read from a file, which holds no function.
+        """
+        if self.loss is None:
+            raise ValueError(
+                "Discovery: this was read from a file, which does not hold the loss; load it with loss=...."
+            )
+        return Losses(self.loss, self.params, self.data)
+
+    def __str__(self) -> str:
+        k = len(self.generators)
+        what = f"{k} generator{'s' if k > 1 else ''} on {self.params.size} parameters"
+        slopes = ", ".join(f"{e:.2g}" for e in self.grade.invariance)
+        needs = (
+            f"data-dependent ({self.grade.data_dependence:.2g} of 1)"
+            if self.grade.data_dependent
+            else "the same on all data"
+        )
+        head = f"found {what}, {needs}" if self.found else f"not found: {self.reason} ({what})"
+        return f"{head}; slopes of the loss relative to random directions: {slopes}"
+
+    def _velocity(self, c: Tensor, theta: Tensor, x: Tensor) -> Tensor:
+        return torch.einsum("nk,nkp->np", c, self.action.directions(self.generators, theta, x))
+
+    def _flat(self, params: Any, data: Any) -> tuple[Tensor, Tensor]:
+        theta, x = self.params.flat(params).double(), self.data.flat(data).double()
+        if len(theta) != len(x):
+            raise ValueError(
+                f"Discovery: there must be as many samples of data as of parameters; got {len(x)} and {len(theta)}."
+            )
+        return theta, x

@@ -1,0 +1,96 @@
+"""What the terms of the objective are made of, at some parameters and data; each part computed when first asked for."""
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vmap
+
+from isoloss.discovery._loss import Losses
+from isoloss.discovery.actions import Action
+
+TINY = 1e-12
+"""Squared lengths below it count as it, where something is divided by them."""
+
+
+class Local:
+    """An action and its generators at n parameters with their data.
+
+    Args:
+        losses: The loss on batches.
+        action: The action map.
+        h: The generators, (k, m, m).
+        theta: Parameters, (n, p).
+        x: Data, (n, q).
+        generator: Of random numbers.
+    """
+
+    def __init__(
+        self,
+        losses: Losses,
+        action: Action,
+        h: Tensor,
+        theta: Tensor,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+    ):
+        self.losses, self.action, self.h, self.theta, self.x = losses, action, h, theta, x
+        self.generator = generator
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """The infinitesimal actions of the generators, (n, k, p)."""
+        return self.action.directions(self.h, self.theta, self.x)
+
+    @cached_property
+    def squared(self) -> Tensor:
+        """Their squared lengths, (n, k)."""
+        return self.directions.square().sum(-1)
+
+    @cached_property
+    def units(self) -> Tensor:
+        """The directions at length one, (n, k, p)."""
+        return self.directions / self.squared.clamp_min(TINY).sqrt()[..., None]
+
+    @cached_property
+    def slopes(self) -> Tensor:
+        """Slopes of the losses along the directions, (n, k, d)."""
+        return self.losses.slopes(self.theta, self.x, self.directions)
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """Mean square of the slopes along a random unit vector, (n,)."""
+        return self.losses.scale(self.theta, self.x, self.generator)
+
+    @cached_property
+    def square(self) -> Tensor:
+        """Squared slopes along the directions over those along random unit vectors, (n, k)."""
+        return self.slopes.square().mean(-1) / self.scale.clamp_min(TINY)[:, None]
+
+    @cached_property
+    def ratio(self) -> Tensor:
+        """The same along unit directions: 0 is invariant, 1 is random; at most p."""
+        return self.square / self.squared.clamp_min(TINY)
+
+    @cached_property
+    def identity_error(self) -> Tensor:
+        """How far the identity moves the parameters, (n,)."""
+        one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
+        squared = (self.action(one, self.theta, self.x) - self.theta).square().sum(-1)
+        # The slope of a length at zero is none.
+        return torch.where(squared > 0, squared.clamp_min(TINY).sqrt(), 0.0 * squared)
+
+    @cached_property
+    def associativity_error(self) -> Tensor:
+        """Length of the defect of Theorem 6.3.2 for each generator with the next, (n, k).
+
+        The last one is taken with the first.
+        """
+        one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
+        first, second = self.directions, self.directions.roll(-1, 1)
+        through = vmap(
+            lambda v: jvp(lambda t: self.action(one, t, self.x), (self.theta,), (v,))[1], 1, out_dims=1
+        )(first)
+        both = self.action.directions(self.h + self.h.roll(-1, 0), self.theta, self.x)
+        squared = (through + second - both).square().sum(-1)
+        return torch.where(squared > 0, squared.clamp_min(TINY).sqrt(), 0.0 * squared)

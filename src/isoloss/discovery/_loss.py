@@ -1,0 +1,75 @@
+"""A loss of one sample, on batches of vectors: values, and slopes along directions by forward differentiation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import jvp, vjp, vmap
+
+from isoloss.discovery._space import Space
+
+Loss = Callable[[Any, Any], Tensor]
+"""From parameters and data of one sample (trees without the sample axis) to a number, or one for each data point."""
+
+PROBES = 4
+"""Random combinations of the losses of a sample by which the size of their Jacobian is told."""
+
+
+class Losses:
+    """The losses of n samples at once.
+
+    Args:
+        loss: Of one sample: a scalar, or (d,) for d data points.
+        params: Of the parameters.
+        data: Of the data.
+    """
+
+    def __init__(self, loss: Loss, params: Space, data: Space):
+        self.loss, self.params, self.data = loss, params, data
+
+    def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
+        """The losses, (n, d), of parameters (n, p) and data (n, q).
+
+        Raises:
+            ValueError: If the loss is neither a scalar nor a vector of one number for each data point.
+        """
+        return vmap(self._one)(theta, x)
+
+    def slopes(self, theta: Tensor, x: Tensor, directions: Tensor) -> Tensor:
+        r"""Derivatives along directions, :math:`D_\theta L\, v`.
+
+        Args:
+            theta: (n, p).
+            x: (n, q).
+            directions: (n, k, p).
+
+        Returns:
+            (n, k, d). No Jacobian is formed: one forward derivative for each direction.
+        """
+        along = vmap(lambda v: jvp(lambda t: self(t, x), (theta,), (v,))[1], in_dims=1, out_dims=1)
+        return along(directions)
+
+    @torch.no_grad()
+    def scale(self, theta: Tensor, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        r"""Mean square of the slope along a random unit vector, :math:`\|D_\theta L\|_F^2 / (d\,p)`, (n,).
+
+        Exact if the loss is a scalar; else estimated by `PROBES` random signs, without forming the Jacobian.
+        """
+        found = vjp(lambda t: self(t, x), theta)
+        values, pull = found[0], found[1]
+        n, d = values.shape
+        count = 1 if d == 1 else PROBES
+        signs = torch.randint(2, (count, n, d), generator=generator).to(values) * 2 - 1
+        pulled = vmap(lambda s: pull(s)[0])(signs)
+        return pulled.square().sum(-1).mean(0) / (d * theta.shape[1])
+
+    def _one(self, theta: Tensor, x: Tensor) -> Tensor:
+        value = self.loss(self.params.tree(theta), self.data.tree(x))
+        if not isinstance(value, Tensor) or value.dim() > 1 or not value.is_floating_point():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"{self.params.where}: the loss of one sample must be a number, or one for each data point, (d,); got "
+                f"{shape}; sum over the outputs, not over the samples: they come one at a time."
+            )
+        return value.reshape(-1)
