@@ -218,7 +218,7 @@ def _measured(
             step=state.step,
             objective=float(total),
             terms={name: float(term) for name, term in terms.items()},
-            invariance=float(here.ratio.mean().sqrt()),
+            invariance=float(here.invariance.square().mean().sqrt()),
             norm=float(here.squared.sqrt().median()),
             independence=least,
         )

@@ -24,7 +24,7 @@ class Grade:
 
     Attributes:
         invariance: For each generator, the root mean square slope of the loss along its directions over that along
-            random ones; 0 is invariant, 1 is random.
+            random ones of the same lengths; 0 is invariant, 1 is random.
         norms: For each generator, the median length of its directions.
         beta: The length that was asked for.
         identity: Median of :math:`\|a_X(I, \theta) - \theta\| / \|\theta\|`.
@@ -92,14 +92,14 @@ def graded(here: Local, beta: float) -> Grade:
     other = here.x.roll(1, 0)
     moved = here.action.directions(here.h, here.theta, other)
     apart = (directions - moved).square().sum(-1) / (here.squared + moved.square().sum(-1)).clamp_min(TINY)
-    foreign = _Foreign(here, moved).ratio
+    foreign = _Foreign(here, moved).invariance
     probe = torch.randn(here.x.shape, generator=here.generator, dtype=here.x.dtype)
     probe = probe / probe.norm(dim=1, keepdim=True).clamp_min(TINY**0.5)
     slope = jvp(lambda x: here.action.directions(here.h, here.theta, x), (here.x,), (probe,))[1]
     values = torch.linalg.svdvals(here.units)
     identity = here.identity_error / here.theta.norm(dim=1).clamp_min(TINY**0.5)
     return Grade(
-        invariance=_numbers(here.ratio.mean(0).sqrt()),
+        invariance=_numbers(here.invariance),
         norms=_numbers(here.squared.sqrt().median(0).values),
         beta=beta,
         identity=float(identity.median()),
@@ -108,7 +108,7 @@ def graded(here: Local, beta: float) -> Grade:
         bracket=_bracket(here),
         data_dependence=float(apart.mean().sqrt()),
         data_derivative=float((slope.norm(dim=-1) / lengths).median()),
-        foreign=_numbers(foreign.mean(0).sqrt()),
+        foreign=_numbers(foreign),
     )
 
 

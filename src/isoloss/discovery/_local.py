@@ -68,9 +68,12 @@ class Local:
         return self.slopes.square().mean(-1) / self.scale.clamp_min(TINY)[:, None]
 
     @cached_property
-    def ratio(self) -> Tensor:
-        """The same along unit directions: 0 is invariant, 1 is random; at most p."""
-        return self.square / self.squared.clamp_min(TINY)
+    def invariance(self) -> Tensor:
+        """Root mean square slope along directions over that along random ones of the same lengths, (k,).
+
+        0 is invariant, 1 is random.
+        """
+        return (self.square.mean(0) / self.squared.mean(0).clamp_min(TINY)).sqrt()
 
     @cached_property
     def identity_error(self) -> Tensor:
