@@ -7,16 +7,20 @@ References:
 from isoloss.discovery._discover import DivergenceError, discover
 from isoloss.discovery._discovery import Discovery
 from isoloss.discovery._grade import Grade
+from isoloss.discovery._invariance import Invariance
 from isoloss.discovery._loss import Loss
 from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
+from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery._training import Record
 
 __all__ = [
+    "DiscoveredSymmetry",
     "Discovery",
     "DivergenceError",
     "Grade",
+    "Invariance",
     "Loss",
     "Recipe",
     "Record",

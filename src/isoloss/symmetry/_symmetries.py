@@ -5,8 +5,6 @@ import os
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from fractions import Fraction
 from typing import Any, overload
 
 import torch
@@ -247,8 +245,7 @@ class Symmetries(Sequence[Symmetry]):
         return dtypes
 
     def _signature(self) -> list[list]:
-        """What tells these symmetries from others: groups, and all that slots hold, charges and blocks included."""
-        return [[s.name, *(asdict(slot, dict_factory=_plain) for slot in s.slots)] for s in self]
+        return [s.signature() for s in self]
 
     def check_fits(self, tensors: Tensors, where: str) -> None:
         """Refuse tensors that are none of a model of this architecture.
@@ -300,11 +297,6 @@ class Symmetries(Sequence[Symmetry]):
                     f"{', '.join(s.parameters)}; give the elements in the order of the symmetries."
                 )
         return pairs
-
-
-def _plain(fields: list[tuple[str, Any]]) -> list:
-    """The values of a dataclass, numbers as strings: 1 and Fraction(1) are the same charge."""
-    return [str(value) if isinstance(value, int | float | Fraction) else value for _, value in fields]
 
 
 def _lies_in(group: Group, g: Tensor) -> bool:

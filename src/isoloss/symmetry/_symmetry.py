@@ -1,14 +1,15 @@
 """A Symmetry: a group, and the parameter blocks that it moves together without changing the network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from isoloss.groups import Group, Permutation, PositiveScaling, SignFlip
+from isoloss.groups import Affine, Group, Permutation, PositiveScaling, SignFlip, Translation
 from isoloss.groups._group import check_scale
 from isoloss.symmetry._block import transformed
 from isoloss.symmetry._slot import Shift, Slot
@@ -58,6 +59,25 @@ class Symmetry:
     def linear(self) -> bool:
         """Is the derivative of the action the same at every point?"""
         return all(slot.linear for slot in self.slots)
+
+    @property
+    def whole(self) -> bool:
+        """Does it move its parameters by a rule of its own, all together, instead of slot by slot?"""
+        return False
+
+    @property
+    def dimensionless(self) -> bool:
+        """Is the size of an algebra element a number without unit? Of a translation it has that of a parameter."""
+        return not isinstance(self.group, Translation | Affine)
+
+    @property
+    def holds(self) -> str:
+        """How well the function is kept, in two words at most."""
+        return "exactly" if self.exact else "up to eps"
+
+    def signature(self) -> list[Any]:
+        """What tells it from others, as lists of texts: the group, and all that slots hold, charges and blocks too."""
+        return [self.name, *(asdict(slot, dict_factory=_plain) for slot in self.slots)]
 
     def identity(self, **options) -> Tensor:
         """The element that moves nothing, shape (*batch, *group.element_shape)."""
@@ -260,3 +280,8 @@ class Symmetry:
                 allow_unused=True,
             )
         return {n: f for n, f in zip(names, found, strict=True) if n in gradients and f is not None}
+
+
+def _plain(fields: list[tuple[str, Any]]) -> list:
+    """The values of a dataclass, numbers as strings: 1 and Fraction(1) are the same charge."""
+    return [str(value) if isinstance(value, int | float | Fraction) else value for _, value in fields]

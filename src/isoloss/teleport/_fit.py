@@ -4,6 +4,7 @@ from typing import Any
 
 from isoloss.dependent import pair_of
 from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.teleport._point import without_loss
 from isoloss.teleport.objectives import Objective
 from isoloss.teleport.solvers import SOLVERS, DiscreteSearch, Solver
 
@@ -39,15 +40,19 @@ def check_fit(
     if not getattr(solver, "along_symmetries", True):
         return
     fitting = [s for s in symmetries if solver.uses(s)]
-    if any(s.exact or approximate for s in fitting):
+    used = [s for s in fitting if s.exact or approximate]
+    flows = [s.name for s in used if s.whole]
+    if flows and getattr(objective, "needs_loss", False) and not evaluates:
+        raise without_loss(f"{type(solver).__name__}, for the {objective.name} along {flows[0]}")
+    if used:
         return
     kinds = list(dict.fromkeys(s.name for s in symmetries))
     got = ", ".join(kinds[:4]) + (f" and {len(kinds) - 4} more" if len(kinds) > 4 else "")
     if fitting:
-        got, fix = f"{fitting[0].name}, up to a norm's eps only", "pass approximate=True"
+        got, fix = f"{fitting[0].name}, {_only(fitting[0])}", "pass approximate=True"
     else:
         fix = (
-            _instead(symmetries, objective)
+            _instead(symmetries, objective, approximate)
             or "choose LevelSetAscent() or NullSpaceProjection(), which need no symmetry"
         )
     raise ValueError(
@@ -56,13 +61,13 @@ def check_fit(
     )
 
 
-def _instead(symmetries: Symmetries, objective: Objective) -> str | None:
+def _instead(symmetries: Symmetries, objective: Objective, approximate: bool) -> str | None:
     """A solver that can use one of these symmetries and may gain by it, if there is one."""
     for kind in SOLVERS.values():
         if kind is DiscreteSearch and hasattr(objective, "form"):
             continue  # permutations and signs change no sum of squares
         for symmetry in symmetries:
-            if symmetry.exact and _uses(kind, symmetry):
+            if (symmetry.exact or (approximate and symmetry.whole)) and _uses(kind, symmetry):
                 return f"choose {kind.__name__}(), which can move along {symmetry.name}"
     modules = dict(symmetries.model.named_modules())
     for symmetry in symmetries:
@@ -70,6 +75,10 @@ def _instead(symmetries: Symmetries, objective: Objective) -> str | None:
             layers = f"{pair.producer.name} and {pair.reader.name}"
             return f"choose DependentAscent(), which moves {layers} for one batch, with loss=closure"
     return None
+
+
+def _only(symmetry: Symmetry) -> str:
+    return "approximately only" if symmetry.whole else "up to a norm's eps only"
 
 
 def _uses(kind: type[Solver], symmetry: Symmetry) -> bool:

@@ -63,11 +63,13 @@ class Teleport:
             The gradient norm has no maximum on the orbit; with 0.1, its default, training stayed finite at every
             learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together.
         solver: How the element is found: an object, or its name in `SOLVERS`. If None, `TransportedAscent` for what
-            transported gradients tell, and `LieAscent` for objectives that have to be evaluated.
+            transported gradients tell, and `LieAscent` for objectives that have to be evaluated and for symmetries
+            that act as a whole, by a flow, as discovered ones do.
         momentum: "transport" moves it like a gradient, "keep" leaves it, "reset" sets it to zero (section 5.4.1 of
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
-            permutations exactly, and matrices in expectation, for gradients without correlations. Reset together
+            permutations exactly, and matrices in expectation, for gradients without correlations; under what is
+            neither (a rotation folded through a norm's weight, the flow of a discovered symmetry) they are kept. Reset together
             with momentum, the step counters of the optimizer start again. LBFGS, whose history belongs to the
             point where it was made, begins anew after every jump, whatever the policies.
         kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
@@ -85,7 +87,8 @@ class Teleport:
         minibatches: For jumps found on other minibatches than the current one: called at every jump, returns a
             closure per minibatch, each like `loss`. The jump is then made of one for each, one after another; the
             gradients and state that wait to be used move along. `averaged(closures)` makes one of several.
-        approximate: Use symmetries that hold only up to a norm's eps, too.
+        approximate: Use symmetries that hold only up to a norm's eps, too, and discovered ones, which hold as far as
+            their `error` says on the data that they were made for: give `loss` and `max_loss_change` with them.
         generator: For solvers that draw random numbers; its state is saved with ours.
     """
 
@@ -114,8 +117,7 @@ class Teleport:
         self.objective = chosen("objective", objective, OBJECTIVES, GradientNorm)
         self.schedule = schedule
         self.radius = checked_radius(radius, self.objective)
-        transported = hasattr(self.objective, "form") or hasattr(self.objective, "scaling_form")
-        self.solver = chosen("solver", solver, SOLVERS, TransportedAscent if transported else LieAscent)
+        self.solver = chosen("solver", solver, SOLVERS, self._default_solver(approximate))
         if (bound := getattr(self.solver, "bound", None)) is not None:
             self.solver = bound(symmetries)
         self.policies: dict[str, Policy] = {"momentum": momentum, "second_moments": second_moments}
@@ -320,6 +322,8 @@ class Teleport:
             self._named,
             lambda s: (s.exact or self.approximate) and self.solver.uses(s),
         )
+        if passed := self._passed_over():
+            warnings.warn(passed, stacklevel=3)
         if new := [reason for reason in plan.left_out if reason not in self._warned]:
             shown = "; ".join(new[:6]) + (f"; and {len(new) - 6} more" if len(new) > 6 else "")
             warnings.warn(
@@ -327,6 +331,25 @@ class Teleport:
             )
             self._warned.update(new)
         return plan
+
+    def _default_solver(self, approximate: bool) -> type[Solver]:
+        if any(s.whole and (s.exact or approximate) for s in self.symmetries):
+            return LieAscent
+        transported = hasattr(self.objective, "form") or hasattr(self.objective, "scaling_form")
+        return TransportedAscent if transported else LieAscent
+
+    def _passed_over(self) -> str | None:
+        """What to say of symmetries that act as a whole, if the solver cannot move along them; once."""
+        along = getattr(self.solver, "along_symmetries", True)
+        flows = [s.name for s in self.symmetries if s.whole and (s.exact or self.approximate)]
+        lost = [s.name for s in self.symmetries if s.whole and not self.solver.uses(s)]
+        if not along or not flows or not lost or "flows" in self._warned:
+            return None
+        self._warned.add("flows")
+        return (
+            f"Teleport: {type(self.solver).__name__} cannot move along what acts by a flow; it leaves out "
+            f"{', '.join(lost)}; choose LieAscent()."
+        )
 
     def _check(self) -> None:
         for argument, policy in self.policies.items():

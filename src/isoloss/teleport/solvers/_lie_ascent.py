@@ -8,7 +8,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from isoloss.groups import Affine, Translation
 from isoloss.symmetry import Symmetries, Symmetry
 from isoloss.teleport._climb import climb
 from isoloss.teleport._orbit import Elements, orbit
@@ -68,7 +67,10 @@ class LieAscent:
         check_rate(self)
 
     def uses(self, symmetry: Symmetry) -> bool:
-        """Every continuous group but translations, along which a length would have the unit of a parameter."""
+        """Every continuous group but translations, along which a length would have the unit of a parameter.
+
+        A discovered symmetry's elements are coefficients of fields: the radius bounds the largest.
+        """
         return moves_by_a_length(symmetry)
 
     def check(self, objective: Objective, symmetries: Symmetries, radius: float, loss: bool) -> None:
@@ -137,7 +139,7 @@ class LieAscent:
 
 def moves_by_a_length(symmetry: Symmetry) -> bool:
     """Is it continuous, and is the spectral norm of its algebra a number without unit?"""
-    return symmetry.group.dim > 0 and not isinstance(symmetry.group, Translation | Affine)
+    return symmetry.group.dim > 0 and symmetry.dimensionless
 
 
 def finite(tensors: Sequence[Tensor]) -> bool:

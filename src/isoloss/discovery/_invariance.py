@@ -1,0 +1,107 @@
+"""How well a symmetry keeps the loss at a point, beside moves of equal length that know nothing of the loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+Loss = Callable[[dict[str, Tensor], Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Invariance:
+    r"""The change of the loss along curves of a symmetry, and along straight lines of equal length.
+
+    .. math:: \max_t \lVert L(\gamma(t), X) - L(\gamma(0), X) \rVert_1 \,/\, \lVert L(\gamma(0), X) \rVert_1
+
+    Attributes:
+        change: Along the symmetry, the mean over random elements.
+        random: Along lines in random directions of the same parameters, each as long as one of the curves.
+        length: Mean length of the curves, in the Euclidean norm of the parameters that move.
+        elements: How many were drawn.
+
+    References:
+        Dissertation, Figure 6.6.
+    """
+
+    change: float
+    random: float
+    length: float
+    elements: int
+
+    @property
+    def ratio(self) -> float:
+        """The first change over the second: 1 or so for a symmetry that is none, nan where nothing changes at all."""
+        return self.change / self.random if self.random else float("nan" if not self.change else "inf")
+
+    def as_dict(self) -> dict[str, float]:
+        """The numbers, for a logger."""
+        return {"change": self.change, "random": self.random, "ratio": self.ratio, "length": self.length}
+
+    def __str__(self) -> str:
+        return (
+            f"the loss changes by {self.change:.1e} of itself along curves of length {self.length:.2g}, and by "
+            f"{self.random:.1e} along random lines as long: {self.ratio:.1e} times as much"
+        )
+
+
+def compared(
+    loss: Loss,
+    point: dict[str, Tensor],
+    curves: dict[str, Tensor],
+    data: Any,
+    generator: torch.Generator | None,
+) -> Invariance:
+    """Compare curves from a point with random lines of the same lengths.
+
+    Args:
+        loss: Of all parameters and the data, one number or (d,).
+        point: All parameters by name.
+        curves: What moves, (n, times, *shape), the first time at the point.
+        data: As the loss takes it.
+        generator: Source of the random directions; the global one if None.
+
+    Raises:
+        ValueError: If the loss is neither one number nor one per sample, or not finite at the point.
+    """
+    here = loss(point, data)
+    if not isinstance(here, Tensor) or here.dim() > 1:
+        got = f"shape {tuple(here.shape)}" if isinstance(here, Tensor) else type(here).__name__
+        raise ValueError(
+            f"measured: the loss must be one number, or one per sample; got {got}; reduce all axes but the samples'."
+        )
+    if not bool(here.isfinite().all()):
+        raise ValueError(
+            "measured: the loss must be finite at the point; got inf or nan; measure elsewhere, or look at the data."
+        )
+    size = here.double().abs().sum().clamp_min(torch.finfo(torch.float64).tiny)
+    pieces = {n: x.diff(dim=1) for n, x in curves.items()}
+    passed = torch.cumsum(_norm(pieces), 1)  # (n, steps)
+    directions = {n: _normal(x[:, 0], generator) for n, x in curves.items()}
+    unit = _norm({n: d.unsqueeze(1) for n, d in directions.items()})  # (n, 1)
+    along = passed / unit.clamp_min(torch.finfo(unit.dtype).tiny)
+    lines = {
+        n: x[:, :1] + along.to(x).reshape(*along.shape, *(1,) * (x.dim() - 2)) * directions[n].unsqueeze(1)
+        for n, x in curves.items()
+    }
+
+    def variation(curves: dict[str, Tensor]) -> float:
+        at = vmap(vmap(lambda moved: loss({**point, **moved}, data), randomness="same"), randomness="same")
+        changes = (at(curves) - here).double().abs()  # (n, times) or (n, times, d)
+        return float(((changes.sum(2) if here.dim() else changes).amax(1) / size).mean())
+
+    return Invariance(variation(curves), variation(lines), float(passed[:, -1].mean()), len(passed))
+
+
+def _norm(tensors: dict[str, Tensor]) -> Tensor:
+    """The Euclidean norms over all tensors of what lies behind the first two axes, float64."""
+    squares = [x.double().square().reshape(*x.shape[:2], -1).sum(2) for x in tensors.values()]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    device = generator.device if generator else torch.device("cpu")
+    return torch.randn(like.shape, generator=generator, dtype=torch.float64, device=device).to(like)
