@@ -37,8 +37,12 @@ class Columns:
 
     def of(self, slot: Slot | Shift) -> Tensor | None:
         """The columns of a slot's block, shaped like its view; None if its tensor is none of these."""
-        places = self._places.get(slot.parameter)
+        places = self.places(slot.parameter)
         return None if places is None else slot.block.view(places)
+
+    def places(self, name: str) -> Tensor | None:
+        """The columns of a tensor, in its shape; None if it is none of these."""
+        return self._places.get(name)
 
 
 def basis(symmetry: Symmetry, columns: int) -> Iterator[Tensor]:
@@ -77,6 +81,13 @@ def velocities(
         slots: Only what these move; all slots if it is None.
     """
     rows = torch.zeros(len(directions), columns.count, dtype=torch.float64)
+    if symmetry.whole:
+        found = vmap(lambda a: symmetry.generator(a, tensors))(directions)
+        for name, v in found.items():
+            places = columns.places(name)
+            if places is not None:
+                rows[:, places.reshape(-1)] = v.reshape(len(directions), -1).to(rows)
+        return rows
     for slot in symmetry.slots if slots is None else slots:
         places = columns.of(slot)
         if places is None:
@@ -102,5 +113,9 @@ def tangents(symmetry: Symmetry, tensors: Tensors, coordinates: Tensors) -> Tens
 
 def noise(symmetry: Symmetry, tensors: Tensors) -> float:
     """The length that rounding may give a velocity that is zero: some eps of what moves."""
-    moved = sum(float(slot.block.view(tensors[slot.parameter]).norm()) for slot in symmetry.slots)
+    if symmetry.whole:
+        blocks = [tensors[name] for name in symmetry.parameters]
+    else:
+        blocks = [slot.block.view(tensors[slot.parameter]) for slot in symmetry.slots]
+    moved = sum(float(block.norm()) for block in blocks)
     return 4 * torch.finfo(torch.float64).eps * moved

@@ -75,13 +75,18 @@ def orbit_dimension(
 
     Raises:
         ValueError: If there are no parameters, one that moves is missing or has another shape than
-            when the symmetries were found, or what remains would not fit, which for
-            groups of matrices is told before it is formed.
+            when the symmetries were found, a symmetry acts by a flow, as discovered ones do, or what remains would
+            not fit, which for groups of matrices is told before it is formed.
 
     References:
         Dissertation, sections 2.3.2 and A.2.6; Eq. (2.5) for the generators.
     """
     chosen = [s for s in symmetries if s.dim]
+    if flows := [s.name for s in chosen if s.whole]:
+        raise ValueError(
+            "landscape.orbit_dimension: symmetries must act by slots, by which it counts; got "
+            f"{flows[0]}, which acts as a whole; leave it out with symmetries.where(lambda s: not s.whole)."
+        )
     tensors = _point(model, chosen)
     if isinstance(symmetries, Symmetries):
         symmetries.where(lambda s: s.dim > 0).check_fits(tensors, "landscape.orbit_dimension")

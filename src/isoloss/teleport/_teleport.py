@@ -340,10 +340,9 @@ class Teleport:
 
     def _passed_over(self) -> str | None:
         """What to say of symmetries that act as a whole, if the solver cannot move along them; once."""
-        along = getattr(self.solver, "along_symmetries", True)
-        flows = [s.name for s in self.symmetries if s.whole and (s.exact or self.approximate)]
-        lost = [s.name for s in self.symmetries if s.whole and not self.solver.uses(s)]
-        if not along or not flows or not lost or "flows" in self._warned:
+        flows = [s for s in self.symmetries if s.whole and (s.exact or self.approximate)]
+        lost = [s.name for s in flows if not self.solver.uses(s)]
+        if not lost or not getattr(self.solver, "along_symmetries", True) or "flows" in self._warned:
             return None
         self._warned.add("flows")
         return (

@@ -31,6 +31,9 @@ def same(one: Block, two: Block) -> bool:
 def clouded(slot: Slot | Shift, known: Iterable[Symmetry], unknown: Iterable[Symmetry]) -> bool:
     """Does a known symmetry move these entries by an amount that it reads where unknown ones write?"""
     written = {name for other in unknown for name in other.parameters}
+    flows = (other for other in known if other.whole and slot.parameter in other.parameters)
+    if any(written & {*other.reads, *other.parameters} for other in flows):
+        return True
     return any(
         rival.parameter == slot.parameter and written & set(rival.reads) and overlap(rival.block, slot.block)
         for other in known

@@ -314,7 +314,8 @@ class Search:
 
 def _disturbed(slot: Shift, unknown) -> bool:
     for other in unknown:
-        if set(slot.reads) & set(other.parameters):
+        disturbing = (*slot.reads, slot.parameter) if other.whole else slot.reads
+        if set(disturbing) & set(other.parameters):
             return True
         for rival in other.slots:
             if rival.parameter == slot.parameter and overlap(rival.block, slot.block):

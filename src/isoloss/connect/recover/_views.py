@@ -78,6 +78,8 @@ def _view(symmetry: Symmetry, slot: Slot, unknown: Sequence[Symmetry], a, b) -> 
     for other in unknown:
         if any(name in other.parameters for name in slot.reads):
             return None
+        if other.whole and slot.parameter in other.parameters:
+            return None
         for rival in other.slots:
             if rival.parameter != slot.parameter or not overlap(rival.block, slot.block):
                 continue
@@ -190,6 +192,8 @@ def _image(shift: Shift, x: Tensor, tensors, unknown: Sequence[Symmetry]) -> Ten
 def _moved(shift: Shift, unknown: Sequence[Symmetry]) -> bool:
     """Does an unknown symmetry move what the shift passes through, by more than a common factor?"""
     for other in unknown:
+        if other.whole and set(shift.reads) & set(other.parameters):
+            return True
         for rival in other.slots:
             if rival.parameter in shift.reads and not (isinstance(rival, Slot) and not rival.dims):
                 return True

@@ -20,7 +20,7 @@ class Exact:
             None if there are none, or if no direction is to look at them.
 
     Raises:
-        ValueError: If the group is discrete.
+        ValueError: If the group is discrete, or the symmetry was discovered on some data.
 
     References:
         Dissertation, Section 5.5 (teleportation by an exact symmetry within a learned optimizer).
@@ -31,6 +31,11 @@ class Exact:
             raise ValueError(
                 "Exact: the group must be continuous, for its elements are learned through its algebra; "
                 f"got {symmetry.name}; leave discrete symmetries out."
+            )
+        if symmetry.whole:
+            raise ValueError(
+                "Exact: the symmetry must hold on all inputs; got "
+                f"{symmetry.name} ({symmetry.family}), which holds on some data; teleport along it by isoloss.Teleport."
             )
         self.symmetry = symmetry
         self.name = symmetry.name
