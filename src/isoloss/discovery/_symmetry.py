@@ -78,7 +78,9 @@ class DiscoveredSymmetry(Symmetry):
             )
         if not callable(self.field) or not takes(self.field, 3):
             got = "a function of others" if callable(self.field) else type(self.field).__name__
-            _refuse("field must be a function of c, parameters and data", got, "return a velocity for each name")
+            _refuse(
+                "field must be a function of c, parameters and data", got, "return a velocity for each name"
+            )
         names = (*self.names, *self.given)
         if isinstance(self.names, str) or not self.names or len(set(names)) != len(names):
             _refuse("names must be parameters that move, each once", repr(self.names), 'such as ("weight",)')
@@ -151,9 +153,7 @@ class DiscoveredSymmetry(Symmetry):
         """
         with torch.no_grad():
             moved = self.act(g, tensors)
-        write_atomically(
-            ((n, tensors[n], new) for n, new in moved.items()), where="DiscoveredSymmetry.act_"
-        )
+        write_atomically(((n, tensors[n], new) for n, new in moved.items()), where="DiscoveredSymmetry.act_")
 
     def path(self, g: Tensor, tensors: Tensors) -> dict[str, Tensor]:
         """The points of the flow after each step of the integrator, (steps + 1, *shape) by name; the first is here."""
@@ -170,7 +170,7 @@ class DiscoveredSymmetry(Symmetry):
         start = self._start(tensors)
         like = next(iter(start.values()))
         c = torch.zeros(self.group.n, dtype=like.dtype, device=like.device)
-        _, back = vjp(lambda c: self._velocity(c, tensors)[0](start), c)
+        back = vjp(lambda c: self._velocity(c, tensors)[0](start), c)[1]
         return back({n: _or_zeros(gradients, n, x) for n, x in start.items()})[0]
 
     def transport(self, g: Tensor, gradients: Tensors, tensors: Tensors | None = None) -> dict[str, Tensor]:
@@ -201,7 +201,7 @@ class DiscoveredSymmetry(Symmetry):
             velocity, start = self._velocity(-g, fixed | there)
             return flow(velocity, start, self.steps)
 
-        _, pull = vjp(back, there, fixed)
+        pull = vjp(back, there, fixed)[1]
         pulled, passed = pull({n: _or_zeros(gradients, n, x) for n, x in there.items()})
         found = {n: pulled[n] for n in self.names if n in gradients}
         found |= {n: gradients[n] + passed[n] for n in self.given if n in gradients}

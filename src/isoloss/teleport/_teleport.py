@@ -69,8 +69,8 @@ class Teleport:
             the dissertation compares the three).
         second_moments: The same for averages and sums of squared gradients. They follow scalings, signs and
             permutations exactly, and matrices in expectation, for gradients without correlations; under what is
-            neither (a rotation folded through a norm's weight, the flow of a discovered symmetry) they are kept. Reset together
-            with momentum, the step counters of the optimizer start again. LBFGS, whose history belongs to the
+            neither (a rotation folded through a norm's weight, the flow of a discovered symmetry) they are kept. Reset
+            together with momentum, the step counters of the optimizer start again. LBFGS, whose history belongs to the
             point where it was made, begins anew after every jump, whatever the policies.
         kinds: For entries of the optimizer's state that are not known, what they are: "gradient", "square",
             "update", "magnitude", "step", "parameter", "keep" or "reset".
