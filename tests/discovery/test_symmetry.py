@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from discovery.fields import Case, Tangent, astray, batch, rescaled, rescaling, tangent
 from isoloss.discovery import DiscoveredSymmetry, Invariance
+from isoloss.discovery._invariance import lines_like
 from isoloss.groups import GeneralLinear, Translation
 from isoloss.symmetry import Symmetry
 from laws import assert_equal
@@ -322,6 +323,21 @@ def test_the_change_is_that_of_the_farthest_point_of_each_curve():
         points = [{name: x[i] for name, x in path.items()} for i in range(17)]
         changes.append(max(float((case.loss(w, case.data) - here).abs().sum() / here.sum()) for w in points))
     assert_close(found.change, sum(changes) / 2, rtol=1e-6, atol=1e-12)
+
+
+def test_random_lines_are_as_long_as_the_curves():
+    curves = {"w": torch.randn(2, 5, 3).double().cumsum(1), "b": torch.randn(2, 5).double().cumsum(1)}
+    lines, lengths = lines_like(curves)
+    for i in range(2):
+        for j in range(5):
+            steps = [
+                torch.cat([(x[i, k + 1] - x[i, k]).reshape(-1) for x in curves.values()]) for k in range(j)
+            ]
+            far = torch.cat([(lines[n][i, j] - curves[n][i, 0]).reshape(-1) for n in curves]).norm()
+            assert_close(far, lengths[i, j], rtol=1e-12, atol=0)
+            assert_close(float(far), float(sum(step.norm() for step in steps)), rtol=1e-12, atol=1e-12)
+    heading = nn.functional.normalize((lines["w"] - lines["w"][:, :1])[:, 1:], dim=2)
+    assert_close(heading, heading[:, :1].expand(-1, 4, -1))
 
 
 def test_the_ratio_of_nothing():

@@ -256,6 +256,24 @@ def test_a_teleport_needs_to_be_told():
     assert teleport(case, objectives.Balance(), loss=None).used  # it needs none
 
 
+def test_frozen_parameters_stay():
+    case = tangent()
+    case.model.get_parameter("0.weight").requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"move what is not trained: R\^3 \(0\.weight is frozen\)"):
+        assert not teleport(case).used
+
+
+def test_several_processes_would_move_apart(monkeypatch):
+    case = tangent()
+    mover = teleport(case)
+    case.mean().backward()
+    monkeypatch.setattr("isoloss.teleport._teleport.several", lambda: True)
+    before = values(case)
+    with pytest.raises(ValueError, match=r"must move it alike, .* got R\^3; leave it out"):
+        mover.step()
+    assert_equal(case.tensors, before)
+
+
 def test_a_solver_that_passes_it_over_says_so():
     case = rescaled()
     found = isoloss.find(case.model, case.data[0])
@@ -341,6 +359,7 @@ def test_higher_derivatives_of_its_curves():
 
 
 def test_an_ensemble_on_the_orbit():
+    """Three samples have three losses, so that six outputs keep three degrees of freedom."""
     case = tangent()
     source = Exact(listed(case), approximate=True)
     assert not source.agree

@@ -66,6 +66,9 @@ def orbit_curve(
 
     .. math:: \gamma(t) = \exp(t \log g) \cdot w
 
+    Along a discovered symmetry it is the flow of its fields, and the loss is constant as far as the symmetry holds:
+    `profile` measures it.
+
     Args:
         model: w: a model, or tensors by name.
         symmetries: What acts. With an action GL acts on the pairs of layers that

@@ -6,14 +6,19 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+# What is told by its text; of other things that would be the address.
+PLAIN = (str, bytes, int, float, complex, bool, type(None), range, torch.dtype, torch.device)
 
 
 def fingerprint(*things: Any) -> str:
     """A hash of what things hold: the numbers in tensors, modules and objects, and what functions have captured.
 
-    Names of classes and functions count, their code does not: a text saved by one version is known to the next.
+    Names of classes and functions count, their code does not: a text saved by one version is known to the next. What a
+    function finds among the globals of its module is not seen.
     """
     digest = hashlib.sha256()
     _add(digest, things, ())
@@ -37,7 +42,10 @@ def _parts(thing: Any) -> list[Any]:
         flat = thing.detach().cpu().contiguous().reshape(-1)
         return [f"{thing.dtype}{tuple(thing.shape)}".encode(), flat.view(torch.uint8).numpy().tobytes()]
     if isinstance(thing, nn.Module):
-        return [repr(thing).encode(), *thing.state_dict().items()]
+        plain = [{n: v for n, v in vars(m).items() if not n.startswith("_")} for m in thing.modules()]
+        return [repr(thing).encode(), *thing.state_dict().items(), *plain]
+    if isinstance(thing, np.ndarray):
+        return [f"{thing.dtype}{thing.shape}".encode(), thing.tobytes()]
     if isinstance(thing, Mapping):
         return [part for item in thing.items() for part in item]
     if isinstance(thing, list | tuple):
@@ -53,4 +61,4 @@ def _parts(thing: Any) -> list[Any]:
         return [vars(thing)]
     if isinstance(thing, type) or callable(thing):
         return [getattr(thing, "__qualname__", "").encode()]
-    return [repr(thing).encode()]
+    return [repr(thing).encode()] if isinstance(thing, PLAIN) else []

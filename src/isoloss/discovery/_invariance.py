@@ -78,27 +78,44 @@ def compared(
             "measured: the loss must be finite at the point; got inf or nan; measure elsewhere, or look at the data."
         )
     size = here.double().abs().sum().clamp_min(torch.finfo(torch.float64).tiny)
-    pieces = {n: x.diff(dim=1) for n, x in curves.items()}
-    passed = torch.cumsum(_norm(pieces), 1)  # (n, steps)
-    directions = {n: _normal(x[:, 0], generator) for n, x in curves.items()}
-    unit = _norm({n: d.unsqueeze(1) for n, d in directions.items()})  # (n, 1)
-    along = passed / unit.clamp_min(torch.finfo(unit.dtype).tiny)
-    lines = {
-        n: x[:, :1] + along.to(x).reshape(*along.shape, *(1,) * (x.dim() - 2)) * directions[n].unsqueeze(1)
-        for n, x in curves.items()
-    }
 
     def variation(curves: dict[str, Tensor]) -> float:
         at = vmap(vmap(lambda moved: loss({**point, **moved}, data), randomness="same"), randomness="same")
         changes = (at(curves) - here).double().abs()  # (n, times) or (n, times, d)
         return float(((changes.sum(2) if here.dim() else changes).amax(1) / size).mean())
 
+    lines, passed = lines_like(curves, generator)
     return Invariance(variation(curves), variation(lines), float(passed[:, -1].mean()), len(passed))
 
 
-def _norm(tensors: dict[str, Tensor]) -> Tensor:
+def lines_like(
+    curves: dict[str, Tensor], generator: torch.Generator | None = None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Straight lines from where curves begin, in random directions, at every time as long as the curve until then.
+
+    Args:
+        curves: By name, (n, times, *shape).
+        generator: Source of the random directions; the global one if None.
+
+    Returns:
+        The lines, of the same shapes; and the lengths, (n, times), float64.
+    """
+    lengths = torch.cumsum(_norms({n: x.diff(dim=1, prepend=x[:, :1]) for n, x in curves.items()}), 1)
+    directions = {n: _normal(x[:, :1], generator) for n, x in curves.items()}
+    unit = _norms(directions).clamp_min(torch.finfo(torch.float64).tiny)
+    lines = {}
+    for n, x in curves.items():
+        along = (lengths / unit).to(x).reshape(*lengths.shape, *(1,) * (x.dim() - 2))
+        lines[n] = x[:, :1] + along * directions[n]
+    return lines, lengths
+
+
+def _norms(tensors: dict[str, Tensor]) -> Tensor:
     """The Euclidean norms over all tensors of what lies behind the first two axes, float64."""
-    squares = [x.double().square().reshape(*x.shape[:2], -1).sum(2) for x in tensors.values()]
+    squares = [
+        x.double().square().flatten(2).sum(2) if x.dim() > 2 else x.double().square()
+        for x in tensors.values()
+    ]
     return torch.stack(squares).sum(0).sqrt()
 
 

@@ -24,7 +24,7 @@ from isoloss.teleport._move import Move
 from isoloss.teleport._plan import Plan, signature
 from isoloss.teleport._point import Point
 from isoloss.teleport._quadratic import Quadratic
-from isoloss.teleport._ranks import agreed, averaged_
+from isoloss.teleport._ranks import agreed, averaged_, several
 from isoloss.teleport._schedule import Schedule, every
 from isoloss.teleport._state import GRADIENT, KINDS, POLICIES, Policy, States, resets, restart, states
 from isoloss.teleport._together import together
@@ -61,7 +61,8 @@ class Teleport:
             [exp(-r), exp(r)]. This needs no unit and means the same at every width: no weight vector grows or
             shrinks by more than that factor on either side, and rounding errors grow by at most cond(g) = exp(2r).
             The gradient norm has no maximum on the orbit; with 0.1, its default, training stayed finite at every
-            learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together.
+            learning rate at which plain SGD trains, with 0.3 it did not. It bounds one jump, not all together. Of a
+            discovered symmetry it bounds the largest coefficient, in units of its fields.
         solver: How the element is found: an object, or its name in `SOLVERS`. If None, `TransportedAscent` for what
             transported gradients tell, and `LieAscent` for objectives that have to be evaluated and for symmetries
             that act as a whole, by a flow, as discovered ones do.
@@ -222,6 +223,11 @@ class Teleport:
         """Jump to what is best on one minibatch; None for the one whose gradients wait."""
         where = "Teleport.step"
         plan = self._plan()
+        if several() and (flows := [s.name for s in plan.symmetries if s.whole]):
+            raise ValueError(
+                f"{where}: processes that train one model must move it alike, which a flow on data of their own does "
+                f"not; got {flows[0]}; leave it out with symmetries.where(lambda s: not s.whole), or train on one."
+            )
         trained = () if self._trusted else tuple(plan.groups)
         loss = None if self.loss is None else Loss(self.loss, self.symmetries.model, trained)
         point = seen = plan.point(self.optimizer, where, loss)

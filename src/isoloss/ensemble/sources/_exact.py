@@ -20,7 +20,9 @@ class Exact:
 
     Attributes:
         symmetries: Those of the model; choose some by `only`, `within` or `where`.
-        approximate: Also move those that only hold up to the eps of a norm; the members then agree up to it.
+        approximate: Also move those that only hold up to the eps of a norm; the members then agree up to it. And
+            discovered ones, which keep the losses on the data that they were made for, as far as their `error` says;
+            outputs need not agree.
     """
 
     symmetries: Symmetries
