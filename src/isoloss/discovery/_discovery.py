@@ -5,15 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from isoloss.discovery._curve import flow_curve, map_curve
 from isoloss.discovery._grade import Grade
+from isoloss.discovery._learned_field import LearnedField
 from isoloss.discovery._loss import Loss, Losses
 from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._space import Space
+from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery._training import Record
 from isoloss.discovery.actions import Action
+from isoloss.groups import Translation
+from isoloss.symmetry import named_tensors
 
 Form = Literal["flow", "map"]
 
@@ -127,6 +131,51 @@ class Discovery:
             lambda t: self.action(torch.linalg.matrix_exp(t * h), theta, x), theta, length, points
         )
 
+    def symmetry(self, data: Any, model: nn.Module | None = None) -> DiscoveredSymmetry:
+        """What was learned, as a symmetry on given data: for `Symmetries`, `Teleport`, curves and ensembles.
+
+        Args:
+            data: One sample of data X, without the axis of samples, as the loss takes it; or a function without
+                arguments that returns it.
+            model: Whose parameters have the names and shapes of those that `sample_params` draws. With it the
+                invariance error is measured at its parameters, on random elements of a fixed seed.
+
+        Raises:
+            ValueError: If none was found, the parameters have no names, or the model has not these.
+
+        References:
+            Dissertation, section 6.3: G acts by the flow of its infinitesimal action.
+        """
+        where = "Discovery.symmetry"
+        if not self.found:
+            raise ValueError(
+                f"{where}: there must be a symmetry; got none: {self.reason}; train longer, or seek fewer generators."
+            )
+        if not all(self.params.names):
+            raise ValueError(
+                f"{where}: parameters must have names; got a bare tensor; let sample_params return a dict of tensors."
+            )
+        found = DiscoveredSymmetry(
+            Translation(len(self.generators)),
+            field=LearnedField(self.action, self.generators, self.params, self.data),
+            names=self.params.names,
+            data=data,
+        )
+        if model is None:
+            return found
+        named = named_tensors(model)
+        for name, shape in zip(self.params.names, self.params.shapes, strict=True):
+            if name not in named or tuple(named[name].shape) != shape:
+                got = f"shape {tuple(named[name].shape)}" if name in named else "none"
+                raise ValueError(
+                    f"{where}: the model must have the parameters that were sampled; got {got} for {name} of shape "
+                    f"{shape}; name those that sample_params draws as model.named_parameters() does."
+                )
+        if self.loss is None:
+            return found
+        point = {name: named[name] for name in self.params.names}
+        return found.measured(self._named_loss(self.loss), point, generator=torch.Generator().manual_seed(0))
+
     def losses(self) -> Losses:
         """The loss on batches of vectors.
 
@@ -150,6 +199,15 @@ class Discovery:
         )
         head = f"found {what}, {needs}" if self.found else f"not found: {self.reason} ({what})"
         return f"{head}; slopes of the loss relative to random directions: {slopes}"
+
+    def _named_loss(self, loss: Loss) -> Loss:
+        """The loss as a function of parameters by name."""
+
+        def named(tensors: dict[str, Tensor], data: Any) -> Tensor:
+            flat = torch.cat([tensors[name].reshape(-1) for name in self.params.names])
+            return loss(self.params.tree(flat), data)
+
+        return named
 
     def _velocity(self, c: Tensor, theta: Tensor, x: Tensor) -> Tensor:
         return torch.einsum("nk,nkp->np", c, self.action.directions(self.generators, theta, x))
