@@ -1,15 +1,16 @@
 """Small networks, large ones that contain them, and a data-dependent symmetry that is known in closed form."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery.extension import extend
 from isoloss.finding import find
-from isoloss.groups import Group, Translation
-from isoloss.symmetry import Symmetries, Symmetry
+from isoloss.groups import Translation
+from isoloss.symmetry import Symmetries
 
 
 class Head(nn.Module):
@@ -80,3 +81,12 @@ class Unseen:
     def __call__(self, c: Tensor, params: dict[str, Tensor], data: Tensor) -> dict[str, Tensor]:
         rest = torch.eye(data.shape[-1], dtype=data.dtype) - torch.linalg.pinv(data) @ data
         return {self.name: torch.einsum("k,kij->ij", c.to(data), self.directions.to(data)) @ rest}
+
+
+def unseen(size: int = 6, points: int = 3, fields: int = 2) -> DiscoveredSymmetry:
+    """Of a linear layer on fewer points than it has inputs: exact, and its fields commute."""
+    data = torch.randn(points, size, dtype=torch.float64)
+    directions = torch.randn(fields, size, size, dtype=torch.float64) / size
+    return DiscoveredSymmetry(
+        group=Translation(fields), field=Unseen(directions), names=("weight",), data=data, error=1e-12
+    )

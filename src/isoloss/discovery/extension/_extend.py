@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from isoloss.discovery.extension._field import Code, ExtendedField
+from isoloss.discovery._symmetry import DiscoveredSymmetry
+from isoloss.discovery.extension._field import extended_symmetry
 from isoloss.discovery.extension._place import (
     check_fits,
     placed,
@@ -86,19 +87,15 @@ def extend(
     extended = unchecked(symmetry, into, at, inputs, data_at=data_at, as_data=as_data)
     path = _data_path(at, data_at)
     where = (at or "the model") if isinstance(at, str) else "the subnetwork"
-    trial = Trial(into, inputs, where, loss, seed, wander=not _is_discovered(symmetry))
+    trial = Trial(into, inputs, where, loss, seed, wander=not isinstance(symmetry, DiscoveredSymmetry))
     _check_structure(trial, symmetry, extended, at, path)
     error = trial.error(extended, _stated(symmetry, tolerance))
     trial.check_moves(extended)
     return replace(extended, error=error)
 
 
-def _is_discovered(symmetry: Symmetry) -> bool:
-    return hasattr(symmetry, "field")
-
-
 def unchecked(
-    symmetry: Any,
+    symmetry: Symmetry,
     into: nn.Module,
     at: str | Mapping[str, Any],
     inputs: Any,
@@ -109,11 +106,9 @@ def unchecked(
     """What `extend` returns if everything holds, without asking more than whether names and shapes fit."""
     places = places_below(into, at) if isinstance(at, str) else places_given(into, at)
     check_fits(symmetry, (*symmetry.parameters, *symmetry.reads), places)
-    if not _is_discovered(symmetry):
+    if not isinstance(symmetry, DiscoveredSymmetry):
         return replace(symmetry, slots=placed(symmetry, places))
-    field = ExtendedField(symmetry, places, Code(into), _data_path(at, data_at), as_data)
-    data = None if symmetry.data is None else inputs
-    return replace(symmetry, field=field, names=field.names, data=data, error=None)
+    return extended_symmetry(symmetry, places, into, _data_path(at, data_at), as_data, inputs)
 
 
 def _data_path(at: str | Mapping[str, Any], data_at: str | None) -> str:
@@ -124,9 +119,9 @@ def _data_path(at: str | Mapping[str, Any], data_at: str | None) -> str:
 
 
 def _check_structure(
-    trial: Trial, symmetry: Any, extended: Symmetry, at: str | Mapping[str, Any], path: str
+    trial: Trial, symmetry: Symmetry, extended: Symmetry, at: str | Mapping[str, Any], path: str
 ) -> None:
-    dependent = _is_discovered(symmetry) and symmetry.data is not None
+    dependent = isinstance(symmetry, DiscoveredSymmetry) and symmetry.data is not None
     times = trial.check_used_through(at, extended.parameters) if isinstance(at, str) else 1
     if dependent and path != at:
         times = max(times, trial.check_inputs_fixed(path, extended.parameters))
@@ -139,9 +134,9 @@ def _check_structure(
 
 def _stated(symmetry: Symmetry, tolerance: float | None) -> float | None:
     """The error that an approximate symmetry claims; None for those that `find` verifies."""
-    if not _is_discovered(symmetry):
+    if not isinstance(symmetry, DiscoveredSymmetry):
         return None
-    stated = symmetry.error if tolerance is None else tolerance
+    stated = tolerance if tolerance is not None else 0.0 if symmetry.exact else symmetry.error
     if stated is None:
         raise ValueError(
             "extend: an approximate symmetry must state its error; got None; measure it, or pass tolerance=."

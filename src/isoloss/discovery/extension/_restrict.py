@@ -1,7 +1,7 @@
 """restrict: a symmetry for batches of d points is one for batches of fewer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map, tree_structure
 
 from isoloss._checks import is_whole
-from isoloss.symmetry import Symmetry
+from isoloss.discovery._symmetry import DiscoveredSymmetry, Field
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class RestrictedField:
     r"""The velocity on fewer points: that on the same points with others appended, :math:`v_{t(X)}`.
 
     Attributes:
-        symmetry: For batches of `size` points.
+        full: The velocity on `size` points.
         filler: The points that are appended, at least so many as can be missing.
         size: d.
     """
 
-    symmetry: Any
+    full: Field = field(repr=False)
     filler: Any = field(repr=False)
     size: int
 
@@ -49,17 +49,17 @@ class RestrictedField:
 
     def __call__(self, c: Tensor, tensors: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
         """The velocity along the coefficients c, by name."""
-        return self.symmetry.field(c, tensors, self.filled(data))
+        return self.full(c, tensors, self.filled(data))
 
 
 def restrict(
-    symmetry: Any,
+    symmetry: DiscoveredSymmetry,
     data: Any,
     filler: Any | Callable[[int], Any],
     *,
     size: int | None = None,
     seed: int = 0,
-) -> Any:
+) -> DiscoveredSymmetry:
     r"""Use a symmetry for batches of d points on batches of fewer, :math:`d' < d`, by appending points.
 
     .. math:: a'_X = a_{t(X)}, \qquad t: \mathcal{D}^{d'} \to \mathcal{D}^d
@@ -80,8 +80,7 @@ def restrict(
         seed: Of torch's random numbers while the sampler draws; they go on afterwards as if it had not.
 
     Returns:
-        The symmetry on the smaller batch. Its error is not known before it is measured there, hence None, unless the
-        batch is as large as before.
+        The symmetry on the smaller batch, its error yet to be measured there (`measured`).
 
     Raises:
         TypeError: If the symmetry depends on no data.
@@ -90,25 +89,36 @@ def restrict(
     References:
         Dissertation, Prop. 6.4.4. Differs: the points are fixed, without which a' is no action.
     """
-    if not isinstance(symmetry, Symmetry) or getattr(symmetry, "data", None) is None:
+    if not isinstance(symmetry, DiscoveredSymmetry) or symmetry.data is None:
         raise TypeError(
             f"restrict: takes a data-dependent symmetry; got {type(symmetry).__name__} without data; "
             "an exact one holds for every batch as it is."
         )
-    size = _count(symmetry.data, "restrict: the symmetry's data") if size is None else size
+    if size is None:
+        own = symmetry.data() if callable(symmetry.data) else symmetry.data
+        size = _count(own, "restrict: the symmetry's data")
     if not is_whole(size, 1):
         raise ValueError(f"restrict: size must be a positive integer; got {size!r}; pass the number of points, d.")
     points = _count(data, "restrict: data")
     # All that any smaller batch will need, so that every one of them gets the same.
     chosen = _drawn(filler, size - 1, seed) if callable(filler) else filler
-    field = RestrictedField(symmetry, chosen, size)
+    field = RestrictedField(symmetry.field, chosen, size)
     if points < size and (got := _count(chosen, "restrict: filler")) < size - points:
         raise ValueError(
             f"restrict: there must be {size - points} points to append to {points}, for {size}; got {got}; "
             "give more, or a sampler."
         )
     field.filled(data)
-    return replace(symmetry, field=field, data=data, error=symmetry.error if points == size else None)
+    return DiscoveredSymmetry(
+        group=symmetry.group,
+        field=field,
+        names=symmetry.names,
+        given=symmetry.given,
+        data=data,
+        steps=symmetry.steps,
+        family=symmetry.family,
+        exact=symmetry.exact,
+    )
 
 
 def _drawn(sampler: Callable[[int], Any], n: int, seed: int) -> Any:

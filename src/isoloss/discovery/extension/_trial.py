@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from isoloss.discovery.extension._place import submodule
 from isoloss.discovery.extension._watch import Call, watched
 from isoloss.finding._find import _arguments, _check, _copied, _double, _movable
-from isoloss.finding._verify import BROKEN, FEW, SCALES, TOLERANCE, Verifier, relative_change
+from isoloss.finding._verify import BROKEN, FEW, TOLERANCE, Verifier, relative_change
 from isoloss.finding._world import settings
 from isoloss.symmetry import Symmetry, named_tensors
 
@@ -105,9 +105,9 @@ class Trial:
         if stated is None:
             (kept, notes), change = self._verifier.verified([symmetry]), ""
             if kept and symmetry.exact:
-                # On other inputs and at another point: it may hold where no unit changes its sign only.
-                kept = self._verifier.elsewhere(kept, SCALES[:1])
-                change = "on other inputs"
+                # On other inputs and at other points: it may hold where no unit changes its sign only.
+                kept = self._verifier.elsewhere(kept)
+                change = "on larger inputs, or at other parameters"
             if kept:
                 return float(kept[0].error or 0.0)
             change = notes[0].rpartition(": ")[2] if notes else f"the outputs changed {change}"

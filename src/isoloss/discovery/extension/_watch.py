@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_map
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from isoloss.dependent._given import replaced
 from isoloss.finding._find import _arguments
@@ -50,7 +51,7 @@ def watched(module: nn.Module, given: Sequence[Call] = ()) -> Iterator[list[Call
 
 def inputs_of(
     module: nn.Module, model: nn.Module, tensors: Mapping[str, Tensor], data: Any
-) -> tuple[tuple, dict[str, Any]]:
+) -> tuple[tuple[tuple, dict[str, Any]], frozenset[str]]:
     """The inputs of a submodule in its first call, where the model has these tensors; it runs no further.
 
     Differentiable in the tensors, and in the data. The model itself is not touched.
@@ -60,6 +61,9 @@ def inputs_of(
         model: The whole.
         tensors: Parameters and buffers by name; those that are missing are the model's own.
         data: Inputs of the model, as for `find`; floating-point ones are taken to the dtype of the tensors.
+
+    Returns:
+        The positional and keyword inputs, and the names of the parameters and buffers that were read to make them.
 
     Raises:
         ValueError: If the model does not call the submodule.
@@ -78,10 +82,10 @@ def inputs_of(
     here = {name: t.clone() if name in buffers else t for name, t in (own | dict(tensors)).items()}
     args, kwargs = tree_map(wide, _arguments(data))
     try:
-        with Plain(), replaced({module: stop}):
+        with Plain(), replaced({module: stop}), _Reads(here) as reads:
             functional_call(model, here, args, kwargs)
     except _ReachedError as reached:
-        return reached.args_, reached.kwargs
+        return (reached.args_, reached.kwargs), frozenset(reads.names)
     raise ValueError(
         "extend: the model must call the submodule whose inputs are the data; got a pass without it; "
         "give inputs on which it is called, or another data_at."
@@ -105,6 +109,21 @@ def as_one(*args: Any, **kwargs: Any) -> Any:
 
 
 AsData = Callable[..., Any]
+
+
+class _Reads(TorchFunctionMode):
+    """Notes which tensors are read, by name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__()
+        self.names: set[str] = set()
+        self._known = {id(t): name for name, t in tensors.items()}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for x in tree_leaves((args, kwargs)):
+            if id(x) in self._known:
+                self.names.add(self._known[id(x)])
+        return func(*args, **(kwargs or {}))
 
 
 class _ReachedError(Exception):
