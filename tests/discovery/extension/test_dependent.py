@@ -52,7 +52,7 @@ def test_the_outputs_stay_on_the_batch_and_move_on_others(whole):
 
 
 def test_identity_and_composition_are_those_of_the_part(whole):
-    """The fields of the part commute, on the same data; so do those of the whole, which has the same data at g theta."""
+    """The fields of the part commute, on the same data; so do those of the whole, with the same data at g theta."""
     model, _, _, symmetry = whole
     tensors = {n: t.detach() for n, t in named_tensors(model).items()}
     g, h = symmetry.sample(dtype=torch.float64), symmetry.sample(dtype=torch.float64)
@@ -164,9 +164,7 @@ def test_first_units_of_a_wide_layer():
     """Cor. 6.4.2: the narrow network reads X itself, and its units are rows of a wider one."""
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 9, bias=False), nn.Tanh(), nn.Linear(9, 2))
     model, x = model.double(), torch.randn(3, 4, dtype=torch.float64)
-    symmetry = extend(
-        unseen(), into=model, at={"weight": ("2.weight", slice(2, 8))}, inputs=x, data_at="2"
-    )
+    symmetry = extend(unseen(), into=model, at={"weight": ("2.weight", slice(2, 8))}, inputs=x, data_at="2")
     tensors = named_tensors(model)
     with torch.no_grad():
         moved = symmetry.act(symmetry.sample(dtype=torch.float64), tensors)
@@ -204,7 +202,7 @@ def test_data_in_a_form_of_its_own():
 
 
 def test_a_field_that_needs_no_data_may_serve_a_part_that_runs_twice():
-    """Columns of `after` for units of f that are always zero: here a swap of signs is all that is asked."""
+    """A rescaling of two scalars in a row, through the saturation between the runs or not."""
     model = Between(times=2).double()
     with pytest.raises(ValueError, match="runs once in a pass; got 2 calls of f"):
         extend(unseen(), into=model, at="f", inputs=torch.randn(3, 4))
@@ -262,12 +260,16 @@ def test_too_many_points_for_its_shapes_leave_nothing_to_move():
 
 def test_a_place_of_another_shape_is_refused():
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 9, bias=False)).double()
-    with pytest.raises(ValueError, match=r"the shape that the symmetry was found for; got \(9, 6\) in 2.weight"):
+    with pytest.raises(
+        ValueError, match=r"the shape that the symmetry was found for; got \(9, 6\) in 2.weight"
+    ):
         extend(unseen(), into=model, at="2", inputs=torch.randn(3, 4))
 
 
 def test_data_that_depend_on_what_moves_are_refused():
     """The data are taken behind the layer that moves: h would depend on theta_2."""
     model = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Tanh(), nn.Linear(6, 2)).double()
-    with pytest.raises(ValueError, match="must not depend on what it moves; got inputs of 2 that depend on 0.weight"):
+    with pytest.raises(
+        ValueError, match="must not depend on what it moves; got inputs of 2 that depend on 0.weight"
+    ):
         extend(unseen(), into=model, at="0", inputs=torch.randn(3, 6), data_at="2")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from finding.spans import rank, tangents
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from discovery.extension.models import Head, TransformerBlock, cnn, extended
+from finding.spans import rank, tangents
 from isoloss.discovery.extension import extend
 from isoloss.finding import find
 from isoloss.groups import GeneralLinear, Permutation, PositiveScaling
@@ -224,7 +224,9 @@ def test_shapes_that_do_not_fit_are_refused():
 def test_the_symmetry_of_another_activation_is_refused_by_the_numbers():
     s = scaling(("0.weight", "2.weight"), ((4, 3), (3, 4)))
     model = nn.Sequential(mlp(3, 4, 3, activation=nn.Tanh, bias=False), nn.Tanh())
-    with pytest.raises(ValueError, match=r"of 0 must leave .* the outputs changed by .* no symmetry of what 0 ret"):
+    with pytest.raises(
+        ValueError, match=r"of 0 must leave .* the outputs changed by .* no symmetry of what 0 ret"
+    ):
         extend(s, into=model, at="0", inputs=torch.randn(2, 3))
     leaky = nn.Sequential(mlp(3, 4, 3, bias=False), nn.Tanh())
     assert extend(s, into=leaky, at="0", inputs=torch.randn(2, 3)).error < 1e-10
@@ -273,13 +275,18 @@ def test_the_negative_control_what_nothing_depends_on_shows_nothing():
 
 def test_a_symmetry_that_moves_nothing_is_refused():
     still = Symmetry(PositiveScaling(4), (Slot("0.weight", Block.whole((4, 3)), (0,), 0),), (), "scaling")
-    with pytest.raises(ValueError, match="an element must move the parameters; got 0.0.weight, which moved by 0e"):
+    with pytest.raises(
+        ValueError, match="an element must move the parameters; got 0.0.weight, which moved by 0e"
+    ):
         extend(still, into=nn.Sequential(mlp(3, 4, 3)), at="0", inputs=torch.randn(2, 3))
 
 
 @pytest.mark.parametrize(
     ("symmetry", "at", "message"),
-    [("all", "0", "one symmetry at a time; got Symmetries"), ("one", 0, "a path or a mapping of names; got int")],
+    [
+        ("all", "0", "one symmetry at a time; got Symmetries"),
+        ("one", 0, "a path or a mapping of names; got int"),
+    ],
 )
 def test_wrong_types_are_refused(symmetry, at, message):
     model = nn.Sequential(mlp(3, 4, 3))

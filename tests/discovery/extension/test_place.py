@@ -61,7 +61,11 @@ def test_a_tied_weight_has_its_first_name(model):
     [
         ({"w": 3}, TypeError, "to names, or to tuples of a name and an index; got 3 for w"),
         ({"w": "0.wait"}, ValueError, "must name parameters of the model; got 0.wait for w"),
-        ({"w": ("0.weight", [0, 1])}, ValueError, r"integers, slices and ranges.*got \[0, 1\] for an axis of 5"),
+        (
+            {"w": ("0.weight", [0, 1])},
+            ValueError,
+            r"integers, slices and ranges.*got \[0, 1\] for an axis of 5",
+        ),
         ({"w": ("0.weight", slice(None, None, -1))}, ValueError, "steps above zero"),
         ({"w": ("0.weight", range(3, 7))}, ValueError, "within the axis"),
         ({"w": ("0.weight", slice(3, 3))}, ValueError, "within the axis"),

@@ -240,7 +240,7 @@ def test_near_misses_are_accepted(network):
 
 
 def test_the_condition_suffices_and_is_not_needed():
-    """The sum of squares of a weight is read elsewhere, which a permutation keeps: a mapping leaves it to the numbers."""
+    """A sum of squares is read elsewhere, which a permutation keeps: a mapping leaves it to the numbers."""
     model, x = Penalty(), torch.randn(5, 3)
     scaling, permutation = find(model.f, x)
     for s in (scaling, permutation):

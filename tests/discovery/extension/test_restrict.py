@@ -197,11 +197,21 @@ def test_data_may_be_trees():
     [
         (torch.randn(4, 6), torch.randn(2, 6), {}, "at most the 3 points of the symmetry; got 4"),
         (torch.randn(1, 6), torch.randn(1, 6), {}, "must be 2 points to append to 1, for 3; got 1"),
-        (torch.randn(1, 6), torch.randn(2, 5), {}, r"have the shape of those of the data; got \(5,\) for \(6,\)"),
+        (
+            torch.randn(1, 6),
+            torch.randn(2, 5),
+            {},
+            r"have the shape of those of the data; got \(5,\) for \(6,\)",
+        ),
         (torch.randn(1, 6), {"x": torch.randn(2, 6)}, {}, "return the same tree of tensors"),
         (torch.randn(1, 6), torch.randn(2, 6), {"size": 0}, "size must be a positive integer; got 0"),
         (torch.tensor(1.0), torch.randn(2, 6), {}, "the points along their first axis"),
-        ((torch.randn(1, 6), torch.randn(2)), torch.randn(2, 6), {}, r"as many in each; got lengths \['1', '2'\]"),
+        (
+            (torch.randn(1, 6), torch.randn(2)),
+            torch.randn(2, 6),
+            {},
+            r"as many in each; got lengths \['1', '2'\]",
+        ),
     ],
 )
 def test_batches_that_do_not_fit_are_refused(data, filler, options, message):
@@ -211,5 +221,7 @@ def test_batches_that_do_not_fit_are_refused(data, filler, options, message):
 
 def test_what_depends_on_no_data_is_refused():
     free = DiscoveredSymmetry(group=Translation(1), field=lambda c, p, data: p, names=("weight",))
-    with pytest.raises(TypeError, match="got DiscoveredSymmetry without data; an exact one holds for every batch"):
+    with pytest.raises(
+        TypeError, match="got DiscoveredSymmetry without data; an exact one holds for every batch"
+    ):
         restrict(free, torch.randn(1, 6), torch.randn(2, 6))

@@ -43,7 +43,7 @@ def submodule(model: nn.Module, path: str) -> nn.Module:
 
 
 def places_below(model: nn.Module, path: str) -> dict[str, Place]:
-    """Of the tensors of a submodule, by their names in it; tied ones under the first name that the model has for them."""
+    """Of the tensors of a submodule, by their names in it; tied ones by the first name that the model has for them."""
     part = submodule(model, path)
     first = {id(t): name for name, t in named_tensors(model).items()}
     return {
@@ -113,8 +113,8 @@ def _block(name: str, shape: tuple[int, ...], index: list[Any]) -> Block:
     index += [slice(None)] * (len(shape) - len(index))
     if len(index) > len(shape):
         raise ValueError(
-            f"extend: an index must have at most one entry for each axis; got {len(index)} for {name} of shape {shape}; "
-            "leave the others out."
+            f"extend: an index must have at most one entry for each axis; got {len(index)} for {name} of "
+            f"shape {shape}; leave the others out."
         )
     axes = [_axis(name, n, i) for n, i in zip(shape, index, strict=True)]
     return Block(tuple(start for start, _ in axes), tuple(factors for _, factors in axes))
@@ -128,8 +128,8 @@ def _axis(name: str, n: int, index: Any) -> tuple[int, tuple[tuple[int, int], ..
     if isinstance(part, range) and part and part.step > 0 and 0 <= part[0] and part[-1] < n:
         return part[0], ((len(part), part.step if len(part) > 1 else 1),)
     raise ValueError(
-        f"extend: an index must be made of integers, slices and ranges within the axis, steps above zero; got {index!r} "
-        f"for an axis of {n} of {name}; for units that do not lie at regular distances, extend by one segment at a time."
+        f"extend: an index must be made of integers, slices and ranges within the axis, steps above zero; got "
+        f"{index!r} for an axis of {n} of {name}; units must lie at regular distances."
     )
 
 

@@ -49,7 +49,7 @@ class RestrictedField:
 
     def __call__(self, c: Tensor, tensors: dict[str, Tensor], data: Any) -> dict[str, Tensor]:
         """The velocity along the coefficients c, by name."""
-        return self.full(c, tensors, self.filled(data))
+        return dict(self.full(c, tensors, self.filled(data)))
 
 
 def restrict(
@@ -98,7 +98,9 @@ def restrict(
         own = symmetry.data() if callable(symmetry.data) else symmetry.data
         size = _count(own, "restrict: the symmetry's data")
     if not is_whole(size, 1):
-        raise ValueError(f"restrict: size must be a positive integer; got {size!r}; pass the number of points, d.")
+        raise ValueError(
+            f"restrict: size must be a positive integer; got {size!r}; pass the number of points, d."
+        )
     points = _count(data, "restrict: data")
     # All that any smaller batch will need, so that every one of them gets the same.
     chosen = _drawn(filler, size - 1, seed) if callable(filler) else filler

@@ -87,8 +87,9 @@ class Trial:
             self._verifier.change(names, lambda: self._shake(names))
         if calls and again and _difference(calls[:1], again[:1]) > TOLERANCE:
             raise ValueError(
-                f"extend: the data of the symmetry must not depend on what it moves; got inputs of {path or 'the model'} "
-                f"that depend on {', '.join(names)}; take the data where they enter the subnetwork, with data_at."
+                "extend: the data of the symmetry must not depend on what it moves; got inputs of "
+                f"{path or 'the model'} that depend on {', '.join(names)}; "
+                "take the data where they enter the subnetwork, with data_at."
             )
         return len(calls)
 
@@ -140,8 +141,8 @@ class Trial:
             distance = max(relative_change(tensors[name], moved[name]) for name in names)
         if distance <= BROKEN:
             raise ValueError(
-                f"extend: an element must move the parameters; got {', '.join(names[:3])}, which moved by {distance:.0e} "
-                "of their size; nothing was shown, for the symmetry is trivial here: give other inputs, or another one."
+                f"extend: an element must move the parameters; got {', '.join(names[:3])}, which moved by "
+                f"{distance:.0e} of their size; the symmetry is trivial here: give other inputs, or another one."
             )
         # Of a translation, whose whole point may be that nothing sees it, no more can be asked.
         if symmetry.family == "translation":
@@ -153,8 +154,8 @@ class Trial:
             if verifier.change(names, lambda: self._shake(names)) > BROKEN:
                 return
         raise ValueError(
-            f"extend: the {self._kept} must depend on what moves, or nothing is shown; got {', '.join(names[:3])}, which "
-            "can be shaken without a change; give inputs that reach the subnetwork."
+            f"extend: the {self._kept} must depend on what moves, or nothing is shown; got "
+            f"{', '.join(names[:3])}, which can be shaken without a change; give inputs that reach the subnetwork."
         )
 
     def _calls(self, path: str) -> list[Call]:

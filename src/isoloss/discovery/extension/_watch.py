@@ -40,9 +40,9 @@ def watched(module: nn.Module, given: Sequence[Call] = ()) -> Iterator[list[Call
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         # Copied first, for a module may write over its inputs, and the model over what the module returns.
-        inputs = tree_map(_copied, (args, kwargs))
+        seen, named = tree_map(_copied, (args, kwargs))
         output = given[len(calls)].output if len(calls) < len(given) else forward(*args, **kwargs)
-        calls.append(Call(*inputs, tree_map(_copied, output)))
+        calls.append(Call(seen, named, tree_map(_copied, output)))
         return tree_map(_copied, output) if len(calls) <= len(given) else output
 
     with replaced({module: noted}):
