@@ -11,9 +11,12 @@ from isoloss.discovery._loss import Loss
 from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
+from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery._training import Record
+from isoloss.discovery.extension import extend, restrict
 
 __all__ = [
+    "DiscoveredSymmetry",
     "Discovery",
     "DivergenceError",
     "Grade",
@@ -23,5 +26,7 @@ __all__ = [
     "Sample",
     "Space",
     "discover",
+    "extend",
     "normal",
+    "restrict",
 ]

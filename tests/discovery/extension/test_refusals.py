@@ -250,3 +250,23 @@ def test_the_condition_suffices_and_is_not_needed():
     assert extend(permutation, into=model, at=at, inputs=x).error < 1e-10
     with pytest.raises(ValueError, match="of the subnetwork must leave .*the outputs changed by"):
         extend(scaling, into=model, at=at, inputs=x)
+
+
+def test_gpt_2_keeps_what_does_not_move_the_embedding_that_its_head_is_tied_to():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(
+        vocab_size=30, n_positions=8, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
+    )
+    model = transformers.GPT2LMHeadModel(config).eval()
+    inputs = {"input_ids": torch.randint(30, (2, 6))}
+    found = find(model.transformer, inputs)
+    tied = [s for s in found if "wte.weight" in s.parameters]
+    free = [s for s in found if "wte.weight" not in s.parameters]
+    assert len(tied) >= 4 and len(free) >= 10
+    for s in tied:
+        with pytest.raises(
+            ValueError, match="only through transformer; got transformer.wte.weight, read elsewhere"
+        ):
+            extend(s, into=model, at="transformer", inputs=inputs)
+    for s in free[:6]:
+        assert extend(s, into=model, at="transformer", inputs=inputs).error < 1e-10

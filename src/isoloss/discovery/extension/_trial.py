@@ -1,6 +1,7 @@
 """Is what a subnetwork is symmetric under a symmetry of the whole? Tried on a float64 copy of the whole."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from isoloss.discovery.extension._place import submodule
 from isoloss.discovery.extension._watch import Call, watched
 from isoloss.finding._find import _arguments, _check, _copied, _double, _movable
-from isoloss.finding._verify import BROKEN, FEW, TOLERANCE, Verifier, relative_change
+from isoloss.finding._verify import BROKEN, FEW, NEARLY, SCALES, TOLERANCE, Verifier, relative_change
 from isoloss.finding._world import settings
 from isoloss.symmetry import Symmetry, named_tensors
 
@@ -18,6 +19,11 @@ from isoloss.symmetry import Symmetry, named_tensors
 SLACK = 10.0
 # Random elements of an approximate symmetry that are tried.
 ELEMENTS = 3
+
+# A forward pass rounds about so many times where a weight is rounded once.
+ROUNDINGS = 100.0
+# Of models of more parameters only one other point is tried.
+MANY = 10_000_000
 
 
 class Trial:
@@ -70,7 +76,7 @@ class Trial:
         if self._leak(path, names, calls) > TOLERANCE:
             some = [name for name in names if self._leak(path, [name], calls) > TOLERANCE] or names
             raise ValueError(
-                f"extend: the model must use the parameters only through {path}; got {', '.join(some)}, read elsewhere "
+                f"extend: the model must use the parameters only through {path}; got {_listed(some)}, read elsewhere "
                 f"as well: with the output of {path} held, moving them changes the {self._kept} "
                 "(dissertation, Figure 6.2 c); choose a larger submodule, around all uses."
             )
@@ -88,7 +94,7 @@ class Trial:
         if calls and again and _difference(calls[:1], again[:1]) > TOLERANCE:
             raise ValueError(
                 "extend: the data of the symmetry must not depend on what it moves; got inputs of "
-                f"{path or 'the model'} that depend on {', '.join(names)}; "
+                f"{path or 'the model'} that depend on {_listed(names)}; "
                 "take the data where they enter the subnetwork, with data_at."
             )
         return len(calls)
@@ -104,14 +110,15 @@ class Trial:
             ValueError: If they change by more.
         """
         if stated is None:
-            (kept, notes), change = self._verifier.verified([symmetry]), ""
-            if kept and symmetry.exact:
-                # On other inputs and at other points: it may hold where no unit changes its sign only.
-                kept = self._verifier.elsewhere(kept)
-                change = "on larger inputs, or at other parameters"
-            if kept:
+            kept, notes = self._verifier.verified([symmetry])
+            scale = self._fails_at(symmetry) if kept and symmetry.exact else None
+            if kept and scale is None:
                 return float(kept[0].error or 0.0)
-            change = notes[0].rpartition(": ")[2] if notes else f"the outputs changed {change}"
+            change = (
+                notes[0].rpartition(": ")[2]
+                if notes
+                else f"the outputs changed on inputs {scale:g} times as large"
+            )
         else:
             limit = max(SLACK * stated, TOLERANCE)
             error = max(self._verifier.error([symmetry]) for _ in range(ELEMENTS))
@@ -123,6 +130,24 @@ class Trial:
             f"{symmetry.family} {symmetry.name}: {change}; either the model needs more of these parameters than what "
             f"{self.at} returns (dissertation, Figure 6.2 c), or this is no symmetry of what {self.at} returns."
         )
+
+    def _fails_at(self, symmetry: Symmetry) -> float | None:
+        """The first scale of the inputs, at another point, at which a symmetry does not hold.
+
+        It may be one where no unit changes its sign only. Large inputs cost digits: so many more are forgiven as the
+        outputs lose if all parameters are rounded once more; where few are left, nothing can be told.
+        """
+        verifier, tensors = self._verifier, self._verifier.tensors
+        for scale in SCALES if sum(t.numel() for t in tensors.values()) <= MANY else SCALES[:1]:
+            verifier.perturb()
+            verifier.vary(scale)
+            moved = {n: t.detach() for n, t in symmetry.act(verifier._element(symmetry), tensors).items()}
+            rounded = {n: _rounded(t, moved.get(n, t), verifier.random) for n, t in tensors.items()}
+            error, lost = (verifier.change(new, partial(_write, tensors, new)) for new in (moved, rounded))
+            if error > max(TOLERANCE, ROUNDINGS * lost) and ROUNDINGS * lost < NEARLY:
+                return scale
+        verifier.return_to_examples()
+        return None
 
     def change(self, symmetry: Symmetry) -> float:
         """Relative change of the outputs (or of the loss) under one random element."""
@@ -180,6 +205,21 @@ class Trial:
                 t.mul_((0.3 * noise).exp_())
             else:
                 t.add_(noise, alpha=0.3 * float(t.square().mean().sqrt()) + 0.1)
+
+
+def _write(tensors: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> None:
+    for name, t in new.items():
+        tensors[name].copy_(t)
+
+
+def _rounded(before: Tensor, after: Tensor, random: torch.Generator) -> Tensor:
+    """The tensor with a rounding of the size that it has there, or after a move."""
+    noise = torch.randn(before.shape, generator=random, dtype=before.dtype).to(before.device)
+    return before + torch.finfo(before.dtype).eps * torch.maximum(before.abs(), after.abs()) * noise
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _difference(before: list[Call], after: list[Call]) -> float:
