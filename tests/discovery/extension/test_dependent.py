@@ -273,3 +273,21 @@ def test_data_that_depend_on_what_moves_are_refused():
         ValueError, match="must not depend on what it moves; got inputs of 2 that depend on 0.weight"
     ):
         extend(unseen(), into=model, at="0", inputs=torch.randn(3, 6), data_at="2")
+
+
+def test_a_second_use_of_the_weight_is_refused_as_for_exact_symmetries():
+    class Penalized(Between):
+        def forward(self, x):
+            return super().forward(x) + self.f.weight.square().mean()
+
+    with pytest.raises(ValueError, match="only through f; got f.weight, read elsewhere"):
+        extend(unseen(), into=Penalized().double(), at="f", inputs=torch.randn(3, 4))
+    # Where there is no module to hold the outputs of, the numbers show it.
+    with pytest.raises(ValueError, match="of the subnetwork must leave .*own error of 1e-12 allows 1e-10"):
+        extend(
+            unseen(),
+            into=Penalized().double(),
+            at={"weight": "f.weight"},
+            inputs=torch.randn(3, 4),
+            data_at="f",
+        )

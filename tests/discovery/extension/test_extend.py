@@ -294,3 +294,20 @@ def test_wrong_types_are_refused(symmetry, at, message):
     assert isinstance(found, Symmetries)
     with pytest.raises(TypeError, match=message):
         extend(found if symmetry == "all" else found[0], into=model, at=at, inputs=torch.randn(2, 3))
+
+
+def test_buffers_may_move():
+    """A layer whose second factor is a buffer: the scaling of its units moves that as well."""
+
+    class Factors(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Parameter(torch.randn(4, 3))
+            self.register_buffer("two", torch.randn(2, 4))
+
+        def forward(self, x):
+            return (x @ self.one.mT).relu() @ self.two.mT
+
+    model = nn.Sequential(nn.Linear(3, 3), Factors(), nn.Tanh())
+    e = extend(scaling(("one", "two"), ((4, 3), (2, 4))), into=model, at="1", inputs=torch.randn(5, 3))
+    assert e.parameters == ("1.one", "1.two") and e.error < 1e-10

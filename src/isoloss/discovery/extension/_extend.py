@@ -87,7 +87,8 @@ def extend(
     extended = unchecked(symmetry, into, at, inputs, data_at=data_at, as_data=as_data)
     path = _data_path(at, data_at)
     where = (at or "the model") if isinstance(at, str) else "the subnetwork"
-    trial = Trial(into, inputs, where, loss, seed, wander=not isinstance(symmetry, DiscoveredSymmetry))
+    wander = not isinstance(symmetry, DiscoveredSymmetry)
+    trial = Trial(into, inputs, where, loss, seed, wander, extended.parameters)
     _check_structure(trial, symmetry, extended, at, path)
     error = trial.error(extended, _stated(symmetry, tolerance))
     trial.check_moves(extended)

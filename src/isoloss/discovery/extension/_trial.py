@@ -19,7 +19,6 @@ from isoloss.symmetry import Symmetry, named_tensors
 SLACK = 10.0
 # Random elements of an approximate symmetry that are tried.
 ELEMENTS = 3
-
 # A forward pass rounds about so many times where a weight is rounded once.
 ROUNDINGS = 100.0
 # Of models of more parameters only one other point is tried.
@@ -36,6 +35,7 @@ class Trial:
         loss: Scalar function of the outputs that is to stay, instead of the outputs.
         seed: Of the elements and of the points that are tried.
         wander: Whether it may move to other points and inputs, as `find` does for what holds everywhere.
+        moved: Buffers that move, beside the parameters and the running statistics of norms.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Trial:
         loss: Callable[[Any], Tensor] | None,
         seed: int,
         wander: bool,
+        moved: Iterable[str] = (),
     ):
         args, kwargs = _arguments(inputs)
         _check(model)
@@ -54,7 +55,9 @@ class Trial:
             args, kwargs = tree_map(_double, (args, kwargs))
         if loss is not None:
             self._twin.register_forward_hook(lambda module, inputs, outputs: loss(outputs))
+        buffers = dict(self._twin.named_buffers())
         tensors = _movable(self._twin, model, "move", "move")
+        tensors |= {name: buffers[name] for name in moved if name in buffers}
         self.at, self._kept = at, "outputs" if loss is None else "loss"
         self._verifier = Verifier(self._twin, args, kwargs, tensors, named_tensors(model), seed, wander)
 
