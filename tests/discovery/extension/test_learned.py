@@ -38,7 +38,7 @@ def loss(w: dict[str, Tensor], data: dict[str, Tensor]) -> Tensor:
 
 
 def with_target(h: Tensor) -> dict[str, Tensor]:
-    """What is kept for every target is kept for zero."""
+    """The data of the small loss, of what f reads; any target will do."""
     return {"x": h.reshape(()), "y": torch.zeros_like(h).reshape(())}
 
 
