@@ -126,3 +126,33 @@ def test_reads_and_replaces_under_vmap_as_it_views(drawn):
         want = tensor.clone()
         block.view(want).copy_(new[1])
         assert_close(replaced[1], want, rtol=0, atol=0)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(blocks(), st.data())
+def test_a_block_inside_another_shows_what_one_view_after_the_other_does(drawn, data):
+    outer, shape = drawn
+    starts = [data.draw(st.integers(0, n - 1)) for n in outer.shape]
+    steps = [data.draw(st.integers(1, 2)) for _ in outer.shape]
+    sizes = [
+        data.draw(st.integers(1, (n - 1 - start) // step + 1))
+        for n, start, step in zip(outer.shape, starts, steps, strict=True)
+    ]
+    inner = Block(tuple(starts), tuple(((n, step),) for n, step in zip(sizes, steps, strict=True)))
+    both = inner.inside(outer)
+    assert both.lies_in(shape)
+    for tensor in layouts(shape):
+        assert_close(both.view(tensor), literal(inner, literal(outer, tensor)), rtol=0, atol=0)
+
+
+def test_a_block_inside_a_whole_tensor_is_itself():
+    head = Block((4, 0), (((2, 2), (2, 1)), ((3, 1),)))
+    assert head.inside(Block.whole((9, 3))) == head
+    assert Block.whole((9, 3)).inside(Block.whole((9, 3))) == Block.whole((9, 3))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5, 2), (5,), (5, 3, 1)])
+def test_a_block_does_not_lie_in_what_is_too_small_or_of_another_rank(shape):
+    block = Block((1, 0), (((2, 3),), ((3, 1),)))
+    assert block.lies_in((5, 3))
+    assert not block.lies_in(shape)

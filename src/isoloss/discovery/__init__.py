@@ -14,6 +14,7 @@ from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
 from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery._training import Record
+from isoloss.discovery.extension import extend, restrict
 
 __all__ = [
     "DiscoveredSymmetry",
@@ -27,5 +28,7 @@ __all__ = [
     "Sample",
     "Space",
     "discover",
+    "extend",
     "normal",
+    "restrict",
 ]

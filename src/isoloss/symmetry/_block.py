@@ -48,6 +48,35 @@ class Block:
             return tensor.view(self.shape) if tensor.is_contiguous() else self._strided(tensor)
         return self._strided(tensor)
 
+    def inside(self, outer: "Block") -> "Block":
+        """This block of what another block shows, as a block of the tensor that the other lies in.
+
+        Args:
+            outer: Its view has the shape of the tensor that this block is of; ``inside(outer).view(t)`` shows what
+                ``view(outer.view(t))`` does.
+        """
+        start, factors, taken = [], [], 0
+        for first, axis in zip(outer.start, outer.factors, strict=True):
+            mine = range(taken, taken + len(axis))
+            steps = [step for _, step in axis]
+            start.append(first + sum(self.start[i] * step for i, step in zip(mine, steps, strict=True)))
+            factors.append(
+                tuple(
+                    (size, step * along)
+                    for i, step in zip(mine, steps, strict=True)
+                    for size, along in self.factors[i]
+                )
+            )
+            taken += len(axis)
+        return Block(tuple(start), tuple(factors))
+
+    def lies_in(self, shape: tuple[int, ...]) -> bool:
+        """Has a tensor of this shape all the entries that the block counts off?"""
+        return len(shape) == len(self.factors) and all(
+            0 <= start and start + sum((size - 1) * step for size, step in axis) < n
+            for start, axis, n in zip(self.start, self.factors, shape, strict=True)
+        )
+
     def read(self, tensor: Tensor) -> Tensor:
         """What `view` shows, not to be written to; runs under `torch.func`, whatever is batched there."""
         if not transformed():
