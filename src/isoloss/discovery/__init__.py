@@ -4,6 +4,7 @@ References:
     Dissertation, Chapter 6 and Appendix D.
 """
 
+from isoloss.discovery import null_spaces
 from isoloss.discovery._discover import DivergenceError, discover
 from isoloss.discovery._discovery import Discovery
 from isoloss.discovery._grade import Grade
@@ -12,16 +13,33 @@ from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
 from isoloss.discovery._training import Record
+from isoloss.discovery.null_spaces import (
+    LinearGenerators,
+    NullSpace,
+    Unexplained,
+    linear_generators,
+    null_space,
+    principal_angles,
+    unexplained,
+)
 
 __all__ = [
     "Discovery",
     "DivergenceError",
     "Grade",
+    "LinearGenerators",
     "Loss",
+    "NullSpace",
     "Recipe",
     "Record",
     "Sample",
     "Space",
+    "Unexplained",
     "discover",
+    "linear_generators",
     "normal",
+    "null_space",
+    "null_spaces",
+    "principal_angles",
+    "unexplained",
 ]
