@@ -179,8 +179,8 @@ def test_they_are_what_find_reports(name):
 # ---------------------------------------------------------------- features
 
 
-# p (p - 1) / 2 skew matrices, and what vanishes on gradients for another reason: those of W1 and W2 have rank one on one
-# column of data, so that their 2 x 2 minors are zero.
+# p (p - 1) / 2 skew matrices, and what vanishes on gradients for another reason: those of W1 and W2 have rank one
+# on one column of data, so that their 2 x 2 minors are zero.
 SKEW = {"tanh 2-3-2": (12, 3 + 3), "sigmoid 1-3-3": (12, 9), "linear with biases": (12, 0)}
 
 

@@ -6,6 +6,7 @@ References:
 
 from isoloss.discovery.null_spaces._algebra import Algebra
 from isoloss.discovery.null_spaces._features import FEATURES
+from isoloss.discovery.null_spaces._known import known_generators
 from isoloss.discovery.null_spaces._linear_generators import LinearGenerators, linear_generators
 from isoloss.discovery.null_spaces._null_space import NullSpace, null_space
 from isoloss.discovery.null_spaces._principal_angles import principal_angles
@@ -17,6 +18,7 @@ __all__ = [
     "LinearGenerators",
     "NullSpace",
     "Unexplained",
+    "known_generators",
     "linear_generators",
     "null_space",
     "principal_angles",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -17,10 +17,12 @@ from isoloss.discovery.null_spaces._algebra import Algebra, algebra_of
 from isoloss.discovery.null_spaces._factor import Factor
 from isoloss.discovery.null_spaces._features import Feature, Known, feature_of
 from isoloss.discovery.null_spaces._flat_loss import AT_ONCE, FlatLoss
+from isoloss.discovery.null_spaces._known import across_known, known_generators
 from isoloss.discovery.null_spaces._sampled import Sampled
 from isoloss.discovery.null_spaces._sparse_basis import sparse_basis
 from isoloss.finding._complement import ROUNDING, SMALL, cut
 from isoloss.finding._tangents import unit
+from isoloss.symmetry import Symmetry
 
 # Rows of the Jacobian for each unknown, and samples for each feature, that a round takes.
 ROWS, SAMPLES = 2, 4
@@ -94,6 +96,28 @@ class LinearGenerators:
         )
         h = torch.einsum("k,kpq->pq", coefficients.to(theta), self.generators.to(theta))
         return self.parameters.tree(h @ self._feature(theta, x))
+
+    def beyond(self, symmetries: Iterable[Symmetry]) -> LinearGenerators:
+        """Those that known symmetries do not explain: what is left of the span across theirs.
+
+        Args:
+            symmetries: Of `isoloss.find`, in a model whose parameters have the names of these; continuous exact ones
+                count.
+
+        Raises:
+            ValueError: If the features are neither linear nor affine, or a symmetry moves something else, or is not
+                affine in the parameters.
+        """
+        if self.features not in ("linear", "affine"):
+            raise ValueError(
+                "LinearGenerators.beyond: generators must be matrices on the parameters, as with features='linear' or "
+                f"'affine'; got {self.features!r}; compare directions with principal_angles instead."
+            )
+        left = across_known(self.generators, known_generators(symmetries, self.parameters))
+        left = sparse_basis(left.flatten(1)).reshape(left.shape)
+        return replace(
+            self, generators=left, errors=_Sides.at(self._loss, self._feature, *self._points).changes(left)
+        )
 
     def algebra(self) -> Algebra:
         """Their Lie brackets; see `Algebra`."""
