@@ -210,6 +210,42 @@ def test_the_gradient_gives_every_skew_matrix(name):
     assert angles.shape == (3, p - 1) and float(angles.max()) < 1e-9
 
 
+def test_the_flow_of_a_skew_field_keeps_the_loss_of_a_sigmoid_network():
+    """For a finite time, though the network has no continuous symmetry; along a field that is not skew it moves."""
+    case = CASES["sigmoid 1-3-3"]
+    w, d = case.params(1), case.data(1)
+    space, d = Space.of(w, "here"), {n: t[0].double() for n, t in d.items()}
+    start = space.flat(w)[0].double()
+
+    def loss(t):
+        return case.loss(space.tree(t), d)
+
+    def flow(matrix: torch.Tensor, steps: int) -> torch.Tensor:
+        theta, h = start, 1.0 / steps
+        field = lambda t: matrix @ torch.func.grad(loss)(t)  # noqa: E731
+        for _ in range(steps):
+            k1 = field(theta)
+            k2 = field(theta + h / 2 * k1)
+            k3 = field(theta + h / 2 * k2)
+            theta = theta + h / 6 * (k1 + 2 * k2 + 2 * k3 + field(theta + h * k3))
+        return theta
+
+    a = torch.randn(12, 12, dtype=torch.float64) / 4
+    coarse, fine = (abs(float(loss(flow(a - a.T, n)) - loss(start))) for n in (20, 40))
+    assert float((flow(a - a.T, 40) - start).norm()) > 0.1
+    assert fine < coarse / 10 and fine < 1e-6  # fourth order: a sixteenth, and zero in the limit
+    assert abs(float(loss(flow(a + a.T, 40)) - loss(start))) > 1e-2
+
+
+def test_two_numbers_in_three_dimensions_are_kept_by_the_cross_product():
+    """With d < p numbers to keep there is such a field as well: star (dL1 ^ dL2)."""
+    f = lambda w, x: torch.stack([torch.tanh(w @ x), (w**3).sum()])  # noqa: E731
+    w, x = torch.randn(5, 3).double(), torch.randn(5, 3).double()
+    rows = literal_jacobians(f, w, x)
+    field = torch.linalg.cross(rows[:, 0], rows[:, 1])[:, None]
+    assert float(principal_angles(field, null_space(f, w, x).directions).max()) < 1e-6
+
+
 def test_own_features_may_depend_on_the_data():
     """tanh(w1 x) w2: with x w2 and 1 - tanh^2 among the features there is one; the rows are known by hand."""
 

@@ -62,7 +62,7 @@ def algebra_of(generators: Tensor, feature: Feature, theta: Tensor, x: Tensor) -
         theta: Points, (n, p), more than k / p.
         x: Their data, (n, m).
     """
-    k = len(generators)
+    k, generators = len(generators), generators.to(theta)
     if not k:
         return Algebra(0, 0.0, torch.zeros(0, 0, 0, dtype=theta.dtype), 0, 0)
 
@@ -71,7 +71,7 @@ def algebra_of(generators: Tensor, feature: Feature, theta: Tensor, x: Tensor) -
         change = vmap(lambda v: jvp(lambda t: feature(t, data), (point,), (v,))[1])(fields)
         return fields, torch.einsum("jpq,iq->ijp", generators, change)
 
-    fields, along = vmap(products)(theta, x)  # (n, k, p), (n, k, k, p)
+    fields, along = (t.detach().cpu() for t in vmap(products)(theta, x))  # (n, k, p), (n, k, k, p)
     brackets = along - along.transpose(1, 2)
     left, right = fields.movedim(1, -1).flatten(0, 1), brackets.movedim(-1, 1).flatten(0, 1).flatten(1)
     found = torch.linalg.lstsq(left, right, driver="gelsd").solution

@@ -75,9 +75,8 @@ class LinearGenerators:
             params: As for `linear_generators`, (n, *shape).
             data: As many.
         """
-        return torch.einsum(
-            "kpq,nq->nkp", self.generators, vmap(self._feature)(*self._loss.vectors(params, data))
-        )
+        features = vmap(self._feature)(*self._loss.vectors(params, data)).detach()
+        return torch.einsum("kpq,nq->nkp", self.generators.to(features), features)
 
     def field(self, coefficients: Tensor, params: Any, data: Any) -> Any:
         r"""The vector field :math:`\sum_i c_i v_i` at one point; its flow is the action.
@@ -243,8 +242,8 @@ class _Sides:
 
     @classmethod
     def at(cls, flat: FlatLoss, feature: Feature, theta: Tensor, x: Tensor) -> _Sides:
-        jacobians = flat.jacobians(theta, x)
-        features = vmap(feature)(theta, x).detach()
+        jacobians = flat.jacobians(theta, x).cpu()  # where the decompositions are as fast
+        features = vmap(feature)(theta, x).detach().cpu()
         wrong = ~features.isfinite().all(1)
         if bool(wrong.any()):
             raise ValueError(
