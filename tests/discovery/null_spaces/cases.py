@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from isoloss.discovery import Space
+from isoloss.discovery import Space, normal
 
 
 class Case(NamedTuple):
@@ -18,10 +18,6 @@ class Case(NamedTuple):
     data: Callable[[int], Any]
     linear: int
     affine: int
-
-
-def normal(**shapes: tuple[int, ...]) -> Callable[[int], dict[str, Tensor]]:
-    return lambda n: {name: torch.randn(n, *shape) for name, shape in shapes.items()}
 
 
 def two_layers(activation, m: int, h: int, n: int, linear: int) -> Case:

@@ -7,8 +7,8 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 import isoloss
-from discovery.null_spaces.cases import CASES, normal
-from isoloss.discovery import Space, linear_generators, principal_angles
+from discovery.null_spaces.cases import CASES
+from isoloss.discovery import Space, linear_generators, normal, principal_angles
 from isoloss.discovery.null_spaces import known_generators
 from isoloss.discovery.null_spaces._known import across_known
 from zoo import ZOO

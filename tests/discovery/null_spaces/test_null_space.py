@@ -7,8 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from discovery.null_spaces.cases import CASES, literal_jacobians
-from isoloss.discovery import null_space
-from isoloss.discovery.null_spaces._flat_loss import FlatLoss
+from isoloss.discovery import Space, null_space
+from isoloss.discovery.null_spaces._flat_loss import FlatLoss, vectors
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -119,6 +119,12 @@ def test_float32_is_computed_with_in_float64():
     assert null.basis.dtype == torch.float64 and null.clear
 
 
+def flat_loss(loss, params, data) -> FlatLoss:
+    spaces = Space.of(params, "here"), Space.of(data, "here")
+    theta, x = vectors(*spaces, params, data, "here")
+    return FlatLoss.of(loss, *spaces, (theta[0], x[0]), "here")
+
+
 class Half(torch.autograd.Function):
     """The identity, whose gradient under vmap is wrong, or missing."""
 
@@ -142,7 +148,7 @@ def test_what_vmap_cannot_do_is_done_one_by_one(how):
         return w.square() * x.sum() if float(w[0]) > 0 else w * x.sum()
 
     params, data = torch.randn(5, 3), torch.randn(5, 2)
-    flat = FlatLoss.of(loss, params, data, "here")
+    flat = flat_loss(loss, params, data)
     assert flat._at_once(*flat.vectors(params, data)) is None
     found = flat.jacobians(*flat.vectors(params, data))
     assert_close(found, literal_jacobians(loss, params.double(), data.double()), rtol=1e-14, atol=1e-14)
@@ -152,7 +158,7 @@ def test_batching_rules_are_not_trusted(monkeypatch):
     """If all samples at once differ from a plain backward pass, samples are done one by one."""
     case = CASES["relu with biases"]
     params, data = case.params(5), case.data(5)
-    flat = FlatLoss.of(case.loss, params, data, "here")
+    flat = flat_loss(case.loss, params, data)
     right = flat.jacobians(*flat.vectors(params, data))
     from isoloss.discovery.null_spaces import _flat_loss
 

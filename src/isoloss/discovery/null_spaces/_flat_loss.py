@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
-from torch.utils._pytree import tree_map
 
+from isoloss.discovery._loss import Loss
 from isoloss.discovery._space import Space
 
 # Numbers in the Jacobians of one pass: 32 MB.
@@ -31,51 +30,34 @@ class FlatLoss:
         where: Who asks, for messages.
     """
 
-    loss: Callable[[Any, Any], Tensor]
+    loss: Loss
     parameters: Space
     data: Space
     outputs: int
     where: str
 
     @classmethod
-    def of(cls, loss: Callable[[Any, Any], Tensor], params: Any, data: Any, where: str) -> FlatLoss:
-        """That of a loss, tried on the first sample.
+    def of(
+        cls, loss: Loss, parameters: Space, data: Space, sample: tuple[Tensor, Tensor], where: str
+    ) -> FlatLoss:
+        """That of a loss, tried on one sample.
 
         Args:
             loss: The loss of one sample, a number or a vector.
-            params: Samples of parameters, (n, *shape) each.
-            data: As many samples of data.
+            parameters: Of the parameters.
+            data: Of the data.
+            sample: Vectors (p,) and (m,).
             where: Who asks.
 
         Raises:
-            ValueError: If the samples are no numbers or not equally many, or the loss does not run on one of them,
-                is no number or vector, or differs from call to call.
+            ValueError: If the loss does not run, is no number or vector, or differs from call to call.
         """
-        spaces = [Space.of(tree_map(_widened, tree), where) for tree in (params, data)]
-        flat = cls(loss, spaces[0], spaces[1], 0, where)
-        theta, x = flat.vectors(params, data)
-        return cls(loss, spaces[0], spaces[1], flat._tried(theta[0], x[0]), where)
+        untried = cls(loss, parameters, data, 0, where)
+        return replace(untried, outputs=untried._tried(*(t.double() for t in sample)))
 
     def vectors(self, params: Any, data: Any) -> tuple[Tensor, Tensor]:
-        """Samples as vectors in float64, (n, p) and (n, m).
-
-        Raises:
-            ValueError: If they have other shapes than before, are not equally many, none, or not finite.
-        """
-        theta, x = self.parameters.flat(tree_map(_widened, params)), self.data.flat(tree_map(_widened, data))
-        if len(theta) != len(x) or not len(theta):
-            raise ValueError(
-                f"{self.where}: there must be as many samples of data as of parameters, one at the least; got "
-                f"{len(theta)} of parameters and {len(x)} of data; give both the same first axis."
-            )
-        for word, values in (("parameters", theta), ("data", x)):
-            wrong = ~values.isfinite().all(1)
-            if bool(wrong.any()):
-                raise ValueError(
-                    f"{self.where}: {word} must be finite; got nan or inf in {int(wrong.sum())} of {len(wrong)} "
-                    f"samples, the first is number {int(wrong.nonzero()[0])}; draw them anew."
-                )
-        return theta, x
+        """Samples as vectors in float64; see `vectors`."""
+        return vectors(self.parameters, self.data, params, data, self.where)
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """The loss of one sample: (p,), (m,) -> (d,)."""
@@ -169,5 +151,25 @@ class FlatLoss:
         return y.numel()
 
 
-def _widened(leaf: Any) -> Any:
-    return leaf.detach().double() if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
+def vectors(
+    parameters: Space, data_space: Space, params: Any, data: Any, where: str
+) -> tuple[Tensor, Tensor]:
+    """Samples of parameters and of data as vectors in float64, (n, p) and (n, m).
+
+    Raises:
+        ValueError: If they have other shapes than before, are not equally many, none, or not finite.
+    """
+    theta, x = parameters.flat(params).detach().double(), data_space.flat(data).detach().double()
+    if len(theta) != len(x) or not len(theta):
+        raise ValueError(
+            f"{where}: there must be as many samples of data as of parameters, one at the least; got {len(theta)} of "
+            f"parameters and {len(x)} of data; give both the same first axis."
+        )
+    for word, values in (("parameters", theta), ("data", x)):
+        wrong = ~values.isfinite().all(1)
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{where}: {word} must be finite; got nan or inf in {int(wrong.sum())} of {len(wrong)} samples, the "
+                f"first is number {int(wrong.nonzero()[0])}; draw them anew."
+            )
+    return theta, x

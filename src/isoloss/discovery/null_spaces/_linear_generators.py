@@ -12,20 +12,23 @@ from torch import Tensor
 from torch.func import vmap
 from torch.utils._pytree import tree_map
 
+from isoloss.discovery._loss import Loss
+from isoloss.discovery._sampler import Sample, Sampler
 from isoloss.discovery._space import Space
 from isoloss.discovery.null_spaces._algebra import Algebra, algebra_of
-from isoloss.discovery.null_spaces._factor import Factor
+from isoloss.discovery.null_spaces._condition import Condition, Sides, Solved
 from isoloss.discovery.null_spaces._features import Feature, Known, feature_of
-from isoloss.discovery.null_spaces._flat_loss import AT_ONCE, FlatLoss
+from isoloss.discovery.null_spaces._flat_loss import FlatLoss
 from isoloss.discovery.null_spaces._known import across_known, known_generators
-from isoloss.discovery.null_spaces._sampled import Sampled
 from isoloss.discovery.null_spaces._sparse_basis import sparse_basis
-from isoloss.finding._complement import ROUNDING, SMALL, cut
-from isoloss.finding._tangents import unit
+from isoloss.finding._complement import SMALL
 from isoloss.symmetry import Symmetry
 
 # Rows of the Jacobian for each unknown, and samples for each feature, that a round takes.
 ROWS, SAMPLES = 2, 4
+# Between the seeds of different runs.
+STRIDE = 1_000_003
+WHERE = "linear_generators"
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class LinearGenerators:
         left = across_known(self.generators, known_generators(symmetries, self.parameters))
         left = sparse_basis(left.flatten(1)).reshape(left.shape)
         return replace(
-            self, generators=left, errors=_Sides.at(self._loss, self._feature, *self._points).changes(left)
+            self, generators=left, errors=Sides.at(self._loss, self._feature, *self._points).changes(left)
         )
 
     def algebra(self) -> Algebra:
@@ -141,14 +144,15 @@ class LinearGenerators:
 
 
 def linear_generators(
-    loss: Callable[[Any, Any], Tensor],
-    sample_params: Callable[[int], Any],
-    sample_data: Callable[[int], Any],
+    loss: Loss,
+    sample_params: Sample,
+    sample_data: Sample,
     features: Known | Feature = "linear",
     *,
     samples: int | None = None,
     rounds: int = 4,
     limit: int = 4096,
+    seed: int = 0,
 ) -> LinearGenerators:
     r"""All generators of a class at once, without training.
 
@@ -172,7 +176,7 @@ def linear_generators(
 
     Args:
         loss: Of one sample, loss(params, data): a number, or a vector (d,) of what must all stay unchanged.
-        sample_params: n -> tree of tensors (n, *shape), drawn anew at each call.
+        sample_params: n -> tree of tensors (n, *shape), drawn anew at each call; see `normal`.
         sample_data: n -> likewise.
         features: "linear", :math:`\phi = \theta`; "affine", :math:`\phi = (\theta, 1)`; "gradient",
             :math:`\phi = \nabla_\theta L`; or a function of the parameters and the data of one sample as float64
@@ -181,6 +185,7 @@ def linear_generators(
             for each feature.
         rounds: At most so many.
         limit: Most unknowns, p q. The time grows with their cube, the memory with their square.
+        seed: Of torch's global generator while samples are drawn; afterwards it is as it was.
 
     Returns:
         The generators; print them.
@@ -195,103 +200,63 @@ def linear_generators(
     """
     if (samples is not None and samples < 1) or rounds < 1:
         raise ValueError(
-            f"linear_generators: samples and rounds must be 1 at the least; got samples={samples}, rounds={rounds}."
+            f"{WHERE}: samples and rounds must be 1 at the least; got samples={samples}, rounds={rounds}."
         )
-    sampled = Sampled(sample_params, sample_data, "linear_generators")
-    flat = FlatLoss.of(loss, *sampled(1), "linear_generators")
-    one = flat.vectors(*sampled(1))
-    feature = feature_of(features, flat, one[0][0], one[1][0])
-    p, q = flat.parameters.size, len(feature(one[0][0], one[1][0]))
+    sampler = Sampler(sample_params, sample_data, WHERE)
+    theta, x = (t.double() for t in sampler(2, seed * STRIDE))
+    flat = FlatLoss.of(loss, sampler.params, sampler.data, (theta[0], x[0]), WHERE)
+    feature = feature_of(features, flat, theta[0], x[0])
+    p, q = flat.parameters.size, len(feature(theta[0], x[0]))
     _refuse(p, q, limit)
     some = samples or max(16, SAMPLES * q, ceil(ROWS * p * q / flat.outputs))
-    condition, seen = Factor(p * q), Factor(q)
-    drawn, fitted = _Sides.at(flat, feature, *flat.vectors(*sampled(some))), 0
-    while True:
-        seen.add(drawn.features)
-        for rows in drawn.products(max(p * q, 256)):
-            condition.add(rows)
-        fitted += some
-        generators, singular, gap = _solved(condition.mean, seen.mean, p)
-        drawn = _Sides.at(flat, feature, *flat.vectors(*sampled(some)))
-        errors = drawn.changes(generators)
-        if not len(errors) or float(errors.max()) <= SMALL or fitted >= rounds * some:
-            break
+
+    def draw(turn: int) -> Sides:
+        theta, x = (t.double() for t in sampler(some, seed * STRIDE + turn + 1))
+        return Sides.at(flat, feature, theta, x)
+
+    turn, solved, errors, held = _fitted(draw, Condition(p, q), rounds)
     name = features if isinstance(features, str) else getattr(features, "__name__", "own")
     return LinearGenerators(
-        generators,
-        singular,
-        gap,
+        solved.generators,
+        solved.singular_values,
+        solved.gap,
         errors,
-        fitted,
+        turn * some,
         name,
         flat.parameters,
         flat,
         feature,
-        (drawn.theta, drawn.x),
+        (held.theta, held.x),
     )
 
 
-@dataclass(frozen=True)
-class _Sides:
-    """Both sides of J h phi at n samples, rows of length one."""
-
-    theta: Tensor
-    x: Tensor
-    jacobians: Tensor  # (n, d, p)
-    features: Tensor  # (n, q)
-
-    @classmethod
-    def at(cls, flat: FlatLoss, feature: Feature, theta: Tensor, x: Tensor) -> _Sides:
-        jacobians = flat.jacobians(theta, x).cpu()  # where the decompositions are as fast
-        features = vmap(feature)(theta, x).detach().cpu()
-        wrong = ~features.isfinite().all(1)
-        if bool(wrong.any()):
-            raise ValueError(
-                f"{flat.where}: features must be finite; got nan or inf in {int(wrong.sum())} of {len(wrong)} samples; "
-                "keep divisions away from zero."
-            )
-        floor = ROUNDING * float(jacobians.norm(dim=2).max())
-        return cls(theta, x, unit(jacobians, floor), unit(features))
-
-    def products(self, most: int):
-        """The rows J_r (x) phi, about so many at a time, each of p q entries."""
-        some = max(1, most // self.jacobians.shape[1])
-        for j, phi in zip(self.jacobians.split(some), self.features.split(some), strict=True):
-            yield (j[:, :, :, None] * phi[:, None, None, :]).flatten(2).flatten(0, 1)
-
-    def changes(self, generators: Tensor) -> Tensor:
-        """The largest |J h phi| of each generator."""
-        k, p, _ = generators.shape
-        some = max(1, AT_ONCE // max(1, k * max(p, self.jacobians.shape[1])))
-        worst = generators.new_zeros(k)
-        for j, phi in zip(self.jacobians.split(some), self.features.split(some), strict=True):
-            moved = torch.einsum("kpq,nq->nkp", generators, phi)
-            worst = torch.maximum(worst, torch.einsum("ndp,nkp->ndk", j, moved).abs().amax((0, 1)))
-        return worst
+def _fitted(
+    draw: Callable[[int], Sides], condition: Condition, rounds: int
+) -> tuple[int, Solved, Tensor, Sides]:
+    """Rounds that it took, what was found, its errors on the last samples, and these."""
+    turn, held = 0, draw(0)
+    while True:
+        fitted, turn = held, turn + 1
+        condition.add(fitted)
+        solved, held = condition.solve(), draw(turn)
+        _check_new(fitted, held)
+        errors = held.changes(solved.generators)
+        if turn == rounds or not len(errors) or float(errors.max()) <= SMALL:
+            return turn, solved, errors, held
 
 
-def _solved(condition: Tensor, features: Tensor, p: int) -> tuple[Tensor, Tensor, float]:
-    """The generators, the singular values and the gap."""
-    q = features.shape[1]
-    _, size, directions = torch.linalg.svd(features, full_matrices=False)
-    rank = cut(size / size[:1].clamp_min(torch.finfo(size.dtype).tiny))
-    white = directions[:rank].T / size[:rank]  # phi = white^+ psi with E psi psi^T = 1
-    rows = (condition.reshape(-1, p, q) @ white).reshape(len(condition), p * rank)
-    _, singular, vh = torch.linalg.svd(rows, full_matrices=True)
-    singular = torch.cat([singular, singular.new_zeros(p * rank - len(singular))])
-    relative = singular / (float(singular[:1].sum()) or 1.0)
-    count = cut(relative)
-    kept = float(relative[count - 1]) if count else 1.0
-    gap = kept / max([ROUNDING, *relative[count:].tolist()])
-    found = (vh[count:].reshape(-1, p, rank) @ white.T).flatten(1)
-    found = sparse_basis(torch.linalg.qr(found.T).Q.T) if len(found) else found
-    return found.reshape(-1, p, q), singular, gap
+def _check_new(fitted: Sides, drawn: Sides) -> None:
+    if torch.equal(fitted.theta, drawn.theta) and torch.equal(fitted.x, drawn.x):
+        raise ValueError(
+            f"{WHERE}: samples must be drawn anew at each call; got the same parameters and data again; draw with "
+            "torch's global generator, or seed your own outside of the samplers."
+        )
 
 
 def _refuse(p: int, q: int, limit: int) -> None:
     if p * q > limit:
         raise ValueError(
-            f"linear_generators: the time grows with the cube of the number of unknowns, {limit:,} at the most; got "
+            f"{WHERE}: the time grows with the cube of the number of unknowns, {limit:,} at the most; got "
             f"{p * q:,}: {p:,} parameters times {q:,} features; take a narrower network of the same kind and extend "
             f"what is found, or fewer features, or pass limit={p * q} and wait."
         )

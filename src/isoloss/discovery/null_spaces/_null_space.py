@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from isoloss.discovery._loss import Loss
 from isoloss.discovery._space import Space
-from isoloss.discovery.null_spaces._flat_loss import MOST, FlatLoss
+from isoloss.discovery.null_spaces._flat_loss import MOST, FlatLoss, vectors
 from isoloss.finding._complement import ROUNDING, cuts
 from isoloss.finding._growth import CLEAR
 
@@ -66,7 +66,7 @@ class NullSpace:
         )
 
 
-def null_space(loss: Callable[[Any, Any], Tensor], params: Any, data: Any) -> NullSpace:
+def null_space(loss: Loss, params: Any, data: Any) -> NullSpace:
     r"""The null space of the Jacobian of a loss at given parameters and data, exactly.
 
     .. math:: \ker D_\theta L|_{\theta, X} = \{ v : D_\theta L|_{\theta, X}\, v = 0 \}
@@ -94,8 +94,9 @@ def null_space(loss: Callable[[Any, Any], Tensor], params: Any, data: Any) -> Nu
     References:
         Dissertation, Th. 6.3.1 and Eq. (6.1). The null space as a measure of what was learned is ours.
     """
-    flat = FlatLoss.of(loss, params, data, "null_space")
-    theta, x = flat.vectors(params, data)
+    spaces = Space.of(params, "null_space"), Space.of(data, "null_space")
+    theta, x = vectors(*spaces, params, data, "null_space")
+    flat = FlatLoss.of(loss, *spaces, (theta[0], x[0]), "null_space")
     size = len(theta) * flat.parameters.size**2
     if size > MOST:
         raise ValueError(
