@@ -100,6 +100,18 @@ def test_symmetries_of_the_network_lie_in_the_null_space_and_others_do_not():
     assert float(principal_angles(flipped, null.directions).max(1).values.median()) > 1.0
 
 
+def test_random_directions_share_all_but_d_dimensions_with_a_null_space():
+    """Dimensions add up: k + (p - d) - p. The d largest angles alone tell good directions from bad ones."""
+    for name, d in (("relu 2-3-2", 1), ("relu with biases", 2)):
+        case = CASES[name]
+        params, data = case.params(9), case.data(9)
+        null = null_space(case.loss, params, data)
+        p, k = null.parameters.size, 4
+        angles = principal_angles(torch.randn(9, k, p), null.directions)[null.rank == d]
+        assert len(angles) and float(angles[:, : k - d].max()) < 1e-10
+        assert float(angles[:, k - d :].median()) > 1.0
+
+
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match=r"rows, \(\*batch, k, p\) with one p; got \(2, 3\) and \(3, 2\)"):
         principal_angles(torch.ones(2, 3), torch.ones(3, 2))

@@ -130,16 +130,11 @@ class LinearGenerators:
     def __str__(self) -> str:
         k, p, q = self.generators.shape
         count = f"{k} generator{'s' * (k != 1)}" if k else "no generator"
-        held = (
-            f", error on others {self.error:.0e}"
-            if k and self.settled
-            else f"; not settled: error on others {self.error:.0e}, give more samples"
-            if k
-            else ""
-        )
+        held = f", error on others {self.error:.0e}" if k else ""
+        doubt = "" if self.settled else "; not settled, give more samples"
         return (
             f"{count} with {self.features} features (h is {p} x {q}; singular values {self.gap:.0e} apart; "
-            f"{self.samples} samples{held})"
+            f"{self.samples} samples{held}){doubt}"
         )
 
 

@@ -73,7 +73,9 @@ def null_space(loss: Loss, params: Any, data: Any) -> NullSpace:
 
     By Th. 6.3.1 it contains the direction of every symmetry, data-dependent or not, so that it is the truth that
     learned directions are measured against; see `principal_angles`. It is much larger than what symmetries of the
-    network explain: with d outputs its dimension is at least p - d, whatever the loss.
+    network explain: with d outputs its dimension is at least p - d, whatever the loss. Any k directions share k - d
+    dimensions with it, so that only the d largest of their angles to it say anything; where all must count, compare
+    with `linear_generators`.
 
     Singular values count relative to the longest row at the point, by the rule of `isoloss.certificate`: all above
     1e-8, and of those below all above the widest gap, where 1e-14 is rounding. A point whose longest row is below
