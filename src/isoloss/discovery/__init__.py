@@ -4,6 +4,7 @@ References:
     Dissertation, Chapter 6 and Appendix D.
 """
 
+from isoloss.discovery import null_spaces
 from isoloss.discovery._discover import DivergenceError, discover
 from isoloss.discovery._discovery import Discovery
 from isoloss.discovery._grade import Grade
@@ -15,6 +16,15 @@ from isoloss.discovery._space import Space
 from isoloss.discovery._symmetry import DiscoveredSymmetry
 from isoloss.discovery._training import Record
 from isoloss.discovery.extension import extend, restrict
+from isoloss.discovery.null_spaces import (
+    LinearGenerators,
+    NullSpace,
+    Unexplained,
+    linear_generators,
+    null_space,
+    principal_angles,
+    unexplained,
+)
 
 __all__ = [
     "DiscoveredSymmetry",
@@ -22,13 +32,21 @@ __all__ = [
     "DivergenceError",
     "Grade",
     "Invariance",
+    "LinearGenerators",
     "Loss",
+    "NullSpace",
     "Recipe",
     "Record",
     "Sample",
     "Space",
+    "Unexplained",
     "discover",
     "extend",
+    "linear_generators",
     "normal",
+    "null_space",
+    "null_spaces",
+    "principal_angles",
     "restrict",
+    "unexplained",
 ]

@@ -78,7 +78,9 @@ class Space:
                     f"{self.where}: samples must have the same shapes from call to call; got {got} after "
                     f"{shape}{_called(name)}; return (n, *shape) with one shape."
                 )
-        return torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves], 1)
+        return torch.cat(
+            [leaf.reshape(len(leaf), prod(s)) for leaf, s in zip(leaves, self.shapes, strict=True)], 1
+        )
 
     def tree(self, flat: Tensor) -> Any:
         """Vectors as trees; leading axes are kept.

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils._pytree import tree_map
 
-from isoloss.finding._complement import BLOCK, Complement, Null
+from isoloss.finding._across import across, along, at_example, coordinates
+from isoloss.finding._complement import Complement
 from isoloss.finding._find import Inputs, _arguments, _check, _copied, _double, find
+from isoloss.finding._growth import draws, look
 from isoloss.finding._jacobian import Jacobian
-from isoloss.finding._tangents import tangents
 from isoloss.finding._verify import Verifier
 from isoloss.finding._world import settings
 from isoloss.symmetry import Symmetry, named_tensors
-
-# A direction of the orbit that changes the outputs by more than this, relative to what the outputs do along the
-# direction that moves them most, belongs to no exact symmetry.
-INVISIBLE = 1e-9
-# Doublings of the number of inputs without change after which the null space counts as known, and the least number.
-PATIENCE, LEAST = 2, 16
-# Between singular values closer than this a cut is a guess; more inputs may part them.
-CLEAR = 1e4
-# A parameter is named if it has this share of the unexplained directions, squared norm.
-SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -80,16 +70,6 @@ class Certificate:
             f"not complete: {orbit}, the null space of the Jacobian {self.nullity} ({over}); "
             f"{self.missing} direction{'s' * (self.missing > 1)} unexplained, in {', '.join(self.unexplained)}"
         )
-
-
-class _Seen(NamedTuple):
-    """What looking at more and more inputs led to."""
-
-    null: Null
-    inputs: int
-    plateaued: bool
-    gap: float
-    history: list[tuple[int, int]]
 
 
 def certificate(
@@ -157,10 +137,8 @@ def certificate(
     with settings():
         twin = _copied(model)
         args, kwargs = tree_map(_double, (args, kwargs))
-    coordinates = _coordinates(twin, exact, held)
-    verifier = Verifier(
-        twin, args, kwargs, coordinates, named_tensors(model), seed
-    )  # Moves the copy a little.
+        moving = coordinates(twin, exact, held)
+    verifier = Verifier(twin, args, kwargs, moving, named_tensors(model), seed)  # Moves the copy a little.
     best = _at_point(verifier, exact, vocabulary, budget)
     while not best.complete and best.points < points:
         _move_away(verifier)
@@ -172,11 +150,11 @@ def certificate(
 
 def _at_point(verifier: Verifier, exact: list[Symmetry], vocabulary: int | None, budget: int) -> Certificate:
     twin, args, kwargs, random = verifier.twin, verifier.args, verifier.kwargs, verifier.random
-    jacobian, rows = _at_example(Jacobian(twin, verifier.tensors, random), args, kwargs)
-    across, visible = _across(exact, jacobian, rows)
+    jacobian, rows = at_example(Jacobian(twin, verifier.tensors, random), args, kwargs)
+    basis, visible = across(exact, jacobian, rows)
     # The orbit is in the null space; what else is, is looked for across it.
-    space, orbit = Complement(across), len(across) - across.shape[1]
-    seen = _look(space, jacobian, rows, _draws(args, kwargs, vocabulary, random), budget, visible)
+    space, orbit = Complement(basis), len(basis) - basis.shape[1]
+    seen = look(space, jacobian, rows, draws(args, kwargs, vocabulary, random), budget, visible)
     return Certificate(
         complete=seen.plateaued and not seen.null.dimension,
         orbit_dimension=orbit,
@@ -186,7 +164,7 @@ def _at_point(verifier: Verifier, exact: list[Symmetry], vocabulary: int | None,
         points=1,
         plateaued=seen.plateaued,
         gap=seen.gap,
-        unexplained=_along(space.directions(), jacobian.tensors),
+        unexplained=along(space.directions(), jacobian.tensors),
         history=tuple((inputs, orbit + left) for inputs, left in seen.history),
     )
 
@@ -202,34 +180,6 @@ def _move_away(verifier: Verifier) -> None:
             t.add_(noise * t.square().mean().sqrt()).mul_(0.7)  # about as large as before
 
 
-def _across(exact: list[Symmetry], jacobian: Jacobian, rows: Tensor) -> tuple[Tensor, float]:
-    """A basis of what is orthogonal to the orbit, and how much the rows see of the orbit: rounding."""
-    unit = max(rows.norm(dim=1).tolist(), default=0.0) or 1.0
-    space, visible = Complement(torch.eye(jacobian.columns, dtype=torch.float64)), 0.0
-    tensors = {n: t.detach().cpu() for n, t in named_tensors(jacobian.twin).items()}
-    for symmetry in exact:
-        found = tangents(symmetry, tensors, jacobian.tensors)
-        visible = max(visible, _change(symmetry, rows @ found.T / unit))
-        space.add(found)
-    return space.directions(), visible
-
-
-def _look(space: Complement, jacobian: Jacobian, rows: Tensor, draws, budget: int, visible: float) -> _Seen:
-    inputs, blocks, history = 1, iter([rows]), []
-    while True:
-        for block in blocks:
-            space.add(block)
-        null = space.null()
-        history.append((inputs, null.dimension))
-        recent = {left for _, left in history[-PATIENCE - 1 :]}
-        settled = not null.dimension or (inputs >= LEAST and len(history) > PATIENCE and len(recent) == 1)
-        gap = null.kept / max(null.dropped, visible)
-        more = min(inputs, budget - inputs)
-        if (settled and gap >= CLEAR) or more <= 0:
-            return _Seen(null, inputs, settled and gap >= CLEAR, gap, history)
-        blocks, inputs = _blocks(jacobian, islice(draws, more)), inputs + more
-
-
 def _refuse(size: int, limit: int) -> None:
     if size > limit:
         raise ValueError(
@@ -237,85 +187,3 @@ def _refuse(size: int, limit: int) -> None:
             f"got {size:,}; certify a narrower model of the same architecture, or pass limit={size} and wait "
             "(10,000 take minutes and 2 GB, twice as many eight times as long and four times the memory)."
         )
-
-
-def _coordinates(twin: nn.Module, exact: list[Symmetry], held: set[str]) -> dict[str, Tensor]:
-    moved = {n for s in exact for n in s.parameters}
-    parameters = {n: p for n, p in twin.named_parameters() if n not in held}
-    return parameters | {n: b for n, b in twin.named_buffers() if n in moved}
-
-
-def _at_example(jacobian: Jacobian, args: tuple, kwargs: dict[str, Any]) -> tuple[Jacobian, Tensor]:
-    """The Jacobian without the buffers that the outputs do not see (running means in training), and its rows."""
-    rows = _run(jacobian, args, kwargs)
-    parameters = {n for n, _ in jacobian.twin.named_parameters()}
-    blocks = rows.split([t.numel() for t in jacobian.tensors.values()], 1)
-    named = list(zip(jacobian.tensors.items(), blocks, strict=True))
-    kept = {n: t for (n, t), block in named if n in parameters or bool(block.any())}
-    rows = torch.cat([block for (n, _), block in named if n in kept], 1)
-    return Jacobian(jacobian.twin, kept, jacobian.random), rows
-
-
-def _change(symmetry: Symmetry, slopes: Tensor) -> float:
-    change = float(slopes.abs().max()) if slopes.numel() else 0.0
-    if change <= INVISIBLE:
-        return change
-    raise ValueError(
-        f"certificate: an exact symmetry must not change the outputs; got {symmetry.name} on "
-        f"{', '.join(symmetry.parameters[:3])}, which does to first order, by {change:.0e}; "
-        "find the symmetries of this very model, or give this one exact=False."
-    )
-
-
-def _blocks(jacobian: Jacobian, draws: Iterable[tuple[tuple, dict[str, Any]]]) -> Iterator[Tensor]:
-    """Rows over these inputs, some hundred at a time."""
-    waiting: list[Tensor] = []
-    for args, kwargs in draws:
-        waiting.append(_run(jacobian, args, kwargs))
-        if sum(map(len, waiting)) >= BLOCK:
-            yield torch.cat(waiting)
-            waiting = []
-    yield torch.cat([*waiting, torch.zeros(0, jacobian.columns, dtype=torch.float64)])
-
-
-def _run(jacobian: Jacobian, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-    try:
-        return jacobian.rows(args, kwargs)
-    except Exception as error:
-        raise ValueError(
-            "certificate: the model must run, and be differentiable, on random inputs like the example; "
-            f"got {type(error).__name__}: {error}; pass vocabulary= if integers must stay below a number, or "
-            "certify a module that takes such inputs."
-        ) from error
-
-
-def _draws(
-    args: tuple, kwargs: dict[str, Any], vocabulary: int | None, random: torch.Generator
-) -> Iterator[tuple[tuple, dict[str, Any]]]:
-    def like(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not x.numel() or x.dtype == torch.bool:
-            return x
-        if x.is_floating_point():
-            if bool(((x == 0) | (x == 1) | x.isinf()).all()):
-                return x
-            size = (
-                x[x.isfinite()].square().mean().sqrt()
-                * torch.randn((), generator=random, dtype=x.dtype).exp()
-            )
-            return size * torch.randn(x.shape, generator=random, dtype=x.dtype).to(x.device)
-        if vocabulary is None and bool((x == x.flatten()[0]).all()):
-            return x
-        drawn = torch.randint(vocabulary or int(x.max()) + 1, x.shape, generator=random, dtype=x.dtype)
-        return drawn.to(x.device)
-
-    while True:
-        yield tree_map(like, (args, kwargs))
-
-
-def _along(basis: Tensor, tensors: dict[str, Tensor]) -> tuple[str, ...]:
-    """Names of the tensors in whose coordinates these vectors mostly lie, the largest share first."""
-    if not basis.shape[1]:
-        return ()
-    blocks = basis.square().sum(1).split([t.numel() for t in tensors.values()])
-    share = {n: float(b.sum()) / basis.shape[1] for n, b in zip(tensors, blocks, strict=True)}
-    return tuple(n for n in sorted(share, key=lambda n: -share[n]) if share[n] >= SHARE)

@@ -84,13 +84,19 @@ def _turned(directions: Tensor, rows: Tensor) -> Tensor:
 
 
 def cut(relative: Tensor) -> int:
-    """How many of these descending singular values are not zero.
+    """How many of these descending singular values are not zero; see `cuts`."""
+    return int(cuts(relative))
+
+
+def cuts(relative: Tensor) -> Tensor:
+    """How many are not zero in each of many spectra: descending along the last axis, which the result lacks.
 
     All above `SMALL`; of the others those above the widest gap, the largest ratio of neighbours, where rounding is
     the last of them.
     """
-    ends = torch.ones(1, dtype=relative.dtype)
-    framed = torch.cat([ends, relative, ROUNDING * ends]).clamp_min(ROUNDING)
-    ratios = framed[:-1] / framed[1:]
-    ratios[: int((relative > SMALL).sum())] = 0.0
-    return int(ratios.argmax())
+    ends = relative.new_ones(*relative.shape[:-1], 1)
+    framed = torch.cat([ends, relative, ROUNDING * ends], -1).clamp_min(ROUNDING)
+    ratios = framed[..., :-1] / framed[..., 1:]
+    counted = (relative > SMALL).sum(-1, keepdim=True)
+    places = torch.arange(ratios.shape[-1], device=relative.device)
+    return ratios.masked_fill(places < counted, 0.0).argmax(-1)

@@ -98,9 +98,9 @@ def velocities(
     return rows
 
 
-def unit(rows: Tensor, floor: float = 0.0) -> Tensor:
+def unit(rows: Tensor, floor: float | Tensor = 0.0) -> Tensor:
     """Rows of length one; those no longer than the floor become zero, for they are rounding."""
-    length = rows.norm(dim=1, keepdim=True)
+    length = rows.norm(dim=-1, keepdim=True)
     return torch.where(length > floor, rows / length.clamp_min(torch.finfo(rows.dtype).tiny), 0.0)
 
 

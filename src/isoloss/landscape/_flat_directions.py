@@ -172,12 +172,13 @@ def _span(rows: Tensor) -> Tensor:
 def principal_angles(x: Tensor, y: Tensor) -> Tensor:
     """Angles between the spaces that orthonormal columns span, ascending, in radians; as many as the smaller has.
 
-    Small angles from their sines, large ones from their cosines: neither loses digits.
+    Small angles from their sines, large ones from their cosines: neither loses digits. Axes before the last two are
+    those of a batch.
     """
-    small, large = (x, y) if x.shape[1] <= y.shape[1] else (y, x)
-    if not small.shape[1]:
-        return small.new_zeros(0)
-    inner = large.T @ small
+    small, large = (x, y) if x.shape[-1] <= y.shape[-1] else (y, x)
+    inner = large.mT @ small
+    if not small.shape[-1]:
+        return inner.new_zeros(*inner.shape[:-2], 0)
     cosines = torch.linalg.svdvals(inner).clamp(0.0, 1.0)
-    sines = torch.linalg.svdvals(small - large @ inner).clamp(0.0, 1.0).flip(0)
+    sines = torch.linalg.svdvals(small - large @ inner).clamp(0.0, 1.0).flip(-1)
     return torch.where(cosines > 0.5**0.5, sines.asin(), cosines.acos())
