@@ -10,7 +10,7 @@ from isoloss.discovery.terms import TERMS
 
 DEFAULT = MappingProxyType(
     {
-        "relative_invariance": 10.0, "identity": 1.0, "associativity": 1.0, "norm": 0.1, "independence": 0.1,
+        "relative_invariance": 10.0, "identity": 1.0, "associativity": 1.0, "norm": 1.0, "independence": 0.3,
         "sparsity": 1e-3,
     }
 )  # fmt: skip
@@ -52,7 +52,7 @@ class Recipe:
     steps: int = 2000
     batch: int = 64
     samples: int | None = None
-    lr: float = 1e-3
+    lr: float = 3e-3
     generator_lr: float = 1e-2
     decay: bool = True
     clip: float = 10.0
@@ -80,7 +80,7 @@ class Recipe:
         """
         settings: dict[str, Any] = {
             "weights": dict(PUBLISHED_DEPENDENT if dependent else PUBLISHED),
-            "samples": 10000 if dependent else 2000, "generator_lr": 1e-3, "decay": False, "clip": float("inf"),
+            "samples": 10000 if dependent else 2000, "lr": 1e-3, "generator_lr": 1e-3, "decay": False, "clip": float("inf"),
         }  # fmt: skip
         return cls(**settings | changes)
 
