@@ -10,6 +10,7 @@ from isoloss.discovery._discovery import Discovery
 from isoloss.discovery._grade import Grade
 from isoloss.discovery._invariance import Invariance
 from isoloss.discovery._loss import Loss
+from isoloss.discovery._module import around, initializations, module_loss
 from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._sampler import Sample, normal
 from isoloss.discovery._space import Space
@@ -40,9 +41,12 @@ __all__ = [
     "Sample",
     "Space",
     "Unexplained",
+    "around",
     "discover",
     "extend",
+    "initializations",
     "linear_generators",
+    "module_loss",
     "normal",
     "null_space",
     "null_spaces",

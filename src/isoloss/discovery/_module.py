@@ -1,0 +1,64 @@
+"""The loss of a module, and samples of its parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from isoloss._checks import is_size
+from isoloss.discovery._loss import Loss
+from isoloss.discovery._sampler import Sample
+from isoloss.learn.tasks._reset import reset
+
+
+def module_loss(model: nn.Module, criterion: Callable[..., Tensor]) -> Loss:
+    r"""The loss of a module as a function of parameters and data: :math:`L(\theta, X) = c(f_\theta(x), \ldots)`.
+
+    Args:
+        model: f; left as it is. Its buffers, and parameters that are not sampled, stay what they are.
+        criterion: c: from the outputs, and whatever stands after the inputs in the data, to a scalar, or one number for
+            each data point.
+
+    Returns:
+        From parameters by name and data, a tuple whose first entry is the inputs, to the loss. An entry that holds
+        inputs alone may be a bare tensor.
+    """
+
+    def loss(params: Any, data: Any) -> Tensor:
+        x, *rest = data if isinstance(data, tuple | list) else (data,)
+        return criterion(functional_call(model, params, (x,)), *rest)
+
+    return loss
+
+
+def initializations(model: nn.Module) -> Sample:
+    """A sampler of parameters as the module's own `reset_parameters` draw them; others stay what they are."""
+    names = [name for name, _ in model.named_parameters()]
+    return lambda n: reset(model, names, n)
+
+
+def around(model: nn.Module, spread: float = 0.1) -> Sample:
+    """A sampler of parameters near those of a module, such as a trained one.
+
+    Args:
+        model: Its parameters at the time of sampling are the mean.
+        spread: Standard deviation, as a part of the root mean square of each parameter; of parameters that are all
+            zero, itself.
+
+    Raises:
+        ValueError: If the spread is no positive number.
+    """
+    if not is_size(spread) or not spread:
+        raise ValueError(f"around: spread must be a positive number; got {spread!r}.")
+
+    def draw(n: int) -> dict[str, Tensor]:
+        drawn = {}
+        for name, p in model.named_parameters():
+            size = p.detach().square().mean().sqrt()
+            scale = spread * torch.where(size > 0, size, torch.ones_like(size))
+            drawn[name] = p.detach() + scale * torch.randn(n, *p.shape, dtype=p.dtype)
+        return drawn
+
+    return draw
