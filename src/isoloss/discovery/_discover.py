@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from isoloss.discovery._grade import INDEPENDENT, graded
 from isoloss.discovery._local import Local
 from isoloss.discovery._loss import Loss, Losses
 from isoloss.discovery._recipe import Recipe
+from isoloss.discovery._requirements import own_action, require_finite, require_operations, require_shapes
 from isoloss.discovery._sampler import Sample, Sampler, seeded
 from isoloss.discovery._training import Progress, Record
 from isoloss.discovery.actions import Action, action_of
@@ -87,6 +87,7 @@ def discover(
         ValueError: If the loss is no scalar or vector, is not finite, or does not depend on the parameters, samplers
             change shapes, or the checkpoint is of another training.
         DivergenceError: If training leads to values that are not finite; the last checkpoint stays.
+        NotImplementedError: If the loss has an operation that cannot be batched or differentiated forward.
         ImportError: If there is no tqdm for the bar.
 
     References:
@@ -112,18 +113,15 @@ def discover(
         )
     losses = Losses(loss, sampler.params, sampler.data)
     theta, x = sampler(recipe.validation, recipe.seed * STRIDE + VALIDATION)
-    _check_loss(losses, theta, x)
+    require_operations(losses, theta, x)
+    require_finite(losses, theta, x)
     with seeded(recipe.seed):
         if isinstance(action, str):
             action = action_of(action, size, sampler.data.size, options)
-        elif not isinstance(action, Action):
-            raise ValueError(
-                f"{WHERE}: action must be a name or an Action; got {action!r}; derive a class from "
-                "discovery.actions.Action."
-            )
         else:
-            action = deepcopy(action)
-        learned = Learned(action, n_generators).to(theta.dtype)
+            action = own_action(action, size, sampler.data.size, options)
+        learned = Learned(action, n_generators).to(theta)
+    require_shapes(action, learned.h(), theta, x)
     optimizer = _adam(learned, recipe)
     context = _context(action, n_generators, recipe, sampler)
     folder = None if out is None else make_folder(out, WHERE)
@@ -187,7 +185,7 @@ def _train(
             total.backward()
             size = nn.utils.clip_grad_norm_(learned.parameters(), recipe.clip)
             if not math.isfinite(float(total.detach())) or not math.isfinite(float(size)):
-                _check_loss(losses, theta, x)
+                require_finite(losses, theta, x)
                 raise DivergenceError(
                     f"{WHERE}: the objective must stay finite; got {float(total.detach())} with a gradient of length "
                     f"{float(size)} at step {state.step}; lower lr, or clip."
@@ -225,7 +223,8 @@ def _measured(
     state.history.append(record)
     state.waited += 1
     if record.objective < state.lowest or not state.best or _enough(record, recipe):
-        state.lowest, state.waited = record.objective, 0
+        state.waited = 0
+        state.lowest = record.objective if math.isfinite(record.objective) else math.inf
         state.best = {name: t.detach().clone() for name, t in learned.state_dict().items()}
     return record
 
@@ -242,7 +241,7 @@ def _done(state: Progress, recipe: Recipe) -> bool:
 def _adam(learned: Learned, recipe: Recipe) -> torch.optim.Adam:
     rates = ((learned.action, recipe.lr), (learned.h, recipe.generator_lr))
     groups = [{"params": list(m.parameters()), "lr": lr, "start": lr} for m, lr in rates]
-    return torch.optim.Adam([g for g in groups if g["params"]])
+    return torch.optim.Adam([g for g in groups if g["params"]], fused=True)
 
 
 def _context(action: Action, count: int, recipe: Recipe, sampler: Sampler) -> dict[str, Any]:
@@ -253,28 +252,7 @@ def _context(action: Action, count: int, recipe: Recipe, sampler: Sampler) -> di
     }
     settings = {n: "inf" if v == math.inf else v for n, v in asdict(recipe).items()}
     named = {"action": type(action).__name__, "options": action.options, "generators": count}
-    return {**spaces, **named, "recipe": settings}
-
-
-def _check_loss(losses: Losses, theta: Tensor, x: Tensor) -> None:
-    values = losses(theta, x)
-    bad = int((~values.isfinite()).any(1).sum())
-    if bad:
-        raise ValueError(
-            f"{WHERE}: the loss must be finite at the samples; got nan or inf for {bad} of "
-            f"{len(values)}; look for divisions and logarithms in it, or sample smaller parameters."
-        )
-    scale = losses.scale(theta, x)
-    if not bool(scale.isfinite().all()):
-        raise ValueError(
-            f"{WHERE}: the loss must have a finite derivative at the samples; got nan or inf; "
-            "look for square roots and norms at zero in it."
-        )
-    if not bool((scale > 0).any()):
-        raise ValueError(
-            f"{WHERE}: the loss must depend on the parameters; got a derivative of zero at all {len(scale)} samples; "
-            "compute it from the parameters that it is given, without detach() or .data."
-        )
+    return {**spaces, **named, "recipe": settings, "dtype": str(sampler.dtype)}
 
 
 @contextmanager

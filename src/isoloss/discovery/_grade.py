@@ -93,7 +93,7 @@ def graded(here: Local, beta: float) -> Grade:
     moved = here.action.directions(here.h, here.theta, other)
     apart = (directions - moved).square().sum(-1) / (here.squared + moved.square().sum(-1)).clamp_min(TINY)
     foreign = _Foreign(here, moved).invariance
-    probe = torch.randn(here.x.shape, generator=here.generator, dtype=here.x.dtype)
+    probe = torch.randn(here.x.shape, generator=here.generator, dtype=here.x.dtype).to(here.x)
     probe = probe / probe.norm(dim=1, keepdim=True).clamp_min(TINY**0.5)
     slope = jvp(lambda x: here.action.directions(here.h, here.theta, x), (here.x,), (probe,))[1]
     values = torch.linalg.svdvals(here.units)

@@ -79,21 +79,18 @@ class Local:
     def identity_error(self) -> Tensor:
         """How far the identity moves the parameters, (n,)."""
         one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
-        squared = (self.action(one, self.theta, self.x) - self.theta).square().sum(-1)
-        # The slope of a length at zero is none.
-        return torch.where(squared > 0, squared.clamp_min(TINY).sqrt(), 0.0 * squared)
+        return torch.linalg.vector_norm(self.action(one, self.theta, self.x) - self.theta, dim=-1)
 
     @cached_property
     def associativity_error(self) -> Tensor:
-        """Length of the defect of Theorem 6.3.2 for each generator with the next, (n, k).
+        r"""Length of the defect of Theorem 6.3.2 for each generator with any other, (n, k).
 
-        The last one is taken with the first.
+        It does not depend on the other: :math:`D_g a` is linear in h, so that what :math:`h_2` adds on one side it
+        adds on the other, and :math:`\| D_\theta a|_I\, v_1 - v_1 \|` is left.
         """
         one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
-        first, second = self.directions, self.directions.roll(-1, 1)
+        first = self.directions
         through = vmap(
             lambda v: jvp(lambda t: self.action(one, t, self.x), (self.theta,), (v,))[1], 1, out_dims=1
         )(first)
-        both = self.action.directions(self.h + self.h.roll(-1, 0), self.theta, self.x)
-        squared = (through + second - both).square().sum(-1)
-        return torch.where(squared > 0, squared.clamp_min(TINY).sqrt(), 0.0 * squared)
+        return torch.linalg.vector_norm(through - first, dim=-1)

@@ -34,7 +34,7 @@ class Losses:
         Raises:
             ValueError: If the loss is neither a scalar nor a vector of one number for each data point.
         """
-        return vmap(self._one)(theta, x)
+        return vmap(self.one)(theta, x)
 
     def slopes(self, theta: Tensor, x: Tensor, directions: Tensor) -> Tensor:
         r"""Derivatives along directions, :math:`D_\theta L\, v`.
@@ -64,10 +64,16 @@ class Losses:
         pulled = vmap(lambda s: pull(s)[0])(signs)
         return pulled.square().sum(-1).mean(0) / (d * theta.shape[1])
 
-    def _one(self, theta: Tensor, x: Tensor) -> Tensor:
+    def one(self, theta: Tensor, x: Tensor) -> Tensor:
+        """The losses of one sample, (d,), of parameters (p,) and data (q,).
+
+        Raises:
+            ValueError: If they are neither a number nor a vector of them.
+        """
         value = self.loss(self.params.tree(theta), self.data.tree(x))
-        if not isinstance(value, Tensor) or value.dim() > 1 or not value.is_floating_point():
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        is_tensor = isinstance(value, Tensor)
+        if not is_tensor or value.dim() > 1 or not value.is_floating_point() or not value.numel():
+            shape = f"{tuple(value.shape)} of {value.dtype}" if is_tensor else type(value).__name__
             raise ValueError(
                 f"{self.params.where}: the loss of one sample must be a number, or one for each data point, (d,); got "
                 f"{shape}; sum over the outputs, not over the samples: they come one at a time."

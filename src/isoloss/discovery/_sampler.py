@@ -12,6 +12,9 @@ from isoloss.discovery._space import Space
 Sample = Callable[[int], Any]
 """From n to a tree of tensors (n, *shape), drawn with torch's global generator."""
 
+LEAST = torch.float32
+"""Parameters of lower precision are widened to it, for solving and singular values need it."""
+
 
 class Sampler:
     """Draws parameters with their data.
@@ -23,7 +26,8 @@ class Sampler:
 
     Attributes:
         params: The space of the parameters.
-        data: That of the data.
+        data: That of the data, in which whole numbers are welcome.
+        dtype: Of the samples, that of the parameters.
 
     Raises:
         ValueError: If one is no function of n, or returns no tensors (n, *shape).
@@ -40,8 +44,9 @@ class Sampler:
                 )
         with seeded(0):
             trees = {name: draw(2) for name, draw in self._draws.items()}
-        self.params, self.data = (Space.of(tree, f"{where}: {name}") for name, tree in trees.items())
-        self(2, 0)
+        self.params = Space.of(trees["sample_params"], f"{where}: sample_params")
+        self.data = Space.of(trees["sample_data"], f"{where}: sample_data", whole=True)
+        self.dtype = self(2, 0)[0].dtype
 
     def __call__(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Parameters (n, p) and data (n, q); the same ones for the same seed.
@@ -51,7 +56,7 @@ class Sampler:
         """
         with seeded(seed):
             drawn = [
-                space.flat(draw(n))
+                space.flat(draw(n)).detach()
                 for space, draw in zip((self.params, self.data), self._draws.values(), strict=True)
             ]
         for name, flat in zip(self._draws, drawn, strict=True):
@@ -66,7 +71,8 @@ class Sampler:
                     "logarithms in it."
                 )
         theta, x = drawn
-        return theta, x.to(theta.dtype)
+        theta = theta.to(torch.promote_types(theta.dtype, LEAST))
+        return theta, x.to(theta)
 
 
 class seeded:  # noqa: N801 (a context manager, used as a verb)

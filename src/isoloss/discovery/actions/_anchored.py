@@ -28,7 +28,3 @@ class Anchored(MLP):
         """See `Action`."""
         one = torch.eye(self.size, dtype=g.dtype, device=g.device)
         return theta + self.network(g, theta, x) - self.network(one, theta, x)
-
-    def directions(self, h: Tensor, theta: Tensor, x: Tensor) -> Tensor:
-        """See `Action`; what does not depend on g drops out."""
-        return self.along(h, theta, x)

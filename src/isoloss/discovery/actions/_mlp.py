@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import jvp, vmap
 
 from isoloss._checks import is_whole
 from isoloss.discovery.actions._action import Action
@@ -70,10 +69,22 @@ class MLP(Action):
         one = torch.eye(self.size, dtype=g.dtype, device=g.device)
         return self.rest(sample @ self.of_sample.mT + (g - one).flatten(-2) @ self.of_element.mT + self.bias)
 
+    def directions(self, h: Tensor, theta: Tensor, x: Tensor) -> Tensor:
+        """See `Action`; what does not depend on g drops out."""
+        return self.along(h, theta, x)
+
     def along(self, h: Tensor, theta: Tensor, x: Tensor) -> Tensor:
         """Derivatives of N at the identity along algebra elements, (n, k, p)."""
-        one = torch.eye(self.size, dtype=h.dtype, device=h.device)
-        return vmap(lambda a: jvp(lambda g: self.network(g, theta, x), (one,), (a,))[1], out_dims=1)(h)
+        # Forward differentiation, layer by layer: torch.func does the same in more, smaller steps.
+        sample = torch.cat([theta, x], -1) if self.reads_data else theta
+        z, t = sample @ self.of_sample.mT + self.bias, (h.flatten(-2) @ self.of_element.mT)[None]
+        for layer in self.rest:
+            if isinstance(layer, nn.Linear):
+                z, t = layer(z), t @ layer.weight.mT
+            else:
+                s = torch.sigmoid(z)
+                z, t = z * s, (s + z * s * (1 - s))[:, None] * t
+        return t
 
     @property
     def options(self) -> dict[str, Any]:

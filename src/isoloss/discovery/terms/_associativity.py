@@ -6,7 +6,7 @@ from isoloss.discovery._local import Local
 
 
 def associativity(here: Local, beta: float) -> Tensor:
-    r""":math:`\mathbb{E}\, \| D_\theta a(D_g a(h_1)) + D_g a(h_2) - D_g a(h_1 + h_2) \|` over pairs of neighbours.
+    r""":math:`\mathbb{E}\, \| D_\theta a(D_g a(h_1)) + D_g a(h_2) - D_g a(h_1 + h_2) \|` over pairs.
 
     As :math:`D_g a` is linear in h, it is :math:`\| (D_\theta a|_I - 1)\, D_g a(h_1) \|`: it vanishes for every map
     that keeps the identity axiom at all parameters, group action or not. What associativity asks beyond it shows in
