@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -250,9 +249,8 @@ def _context(action: Action, count: int, recipe: Recipe, sampler: Sampler) -> di
         name: [list(space.names), [list(s) for s in space.shapes]]
         for name, space in (("params", sampler.params), ("data", sampler.data))
     }
-    settings = {n: "inf" if v == math.inf else v for n, v in asdict(recipe).items()}
     named = {"action": type(action).__name__, "options": action.options, "generators": count}
-    return {**spaces, **named, "recipe": settings, "dtype": str(sampler.dtype)}
+    return {**spaces, **named, "recipe": recipe.words, "dtype": str(sampler.dtype)}
 
 
 @contextmanager

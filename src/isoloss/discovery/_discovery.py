@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from isoloss._checks import is_length, is_whole
+from isoloss.discovery import _save
 from isoloss.discovery._curve import flow_curve, map_curve
 from isoloss.discovery._grade import Grade
 from isoloss.discovery._learned_field import LearnedField
@@ -117,15 +121,29 @@ class Discovery:
         Returns:
             (points, n, p).
 
+        Raises:
+            ValueError: If there are not k coefficients, the length is not positive, points are fewer than two, or the
+                form is another.
+
         References:
             Dissertation, section 6.5.4, the curves of Figure 6.6.
         """
         theta, x = self._flat(params, data)
+        k = len(self.generators)
+        if tuple(coefficients.shape) not in ((k,), (len(theta), k)):
+            raise ValueError(
+                f"Discovery.curve: coefficients must be (k,) or (n, k), here ({k},) or ({len(theta)}, {k}); got "
+                f"{tuple(coefficients.shape)}; give one for each generator."
+            )
+        if not is_length(length) or length <= 0 or not is_whole(points, least=2):
+            raise ValueError(
+                f"Discovery.curve: length must be positive and points at least 2; got {length!r} and {points!r}."
+            )
+        if form not in get_args(Form):
+            raise ValueError(f"Discovery.curve: form must be flow or map; got {form!r}.")
         c = coefficients.to(theta).expand(len(theta), -1)
         if form == "flow":
             return flow_curve(lambda t: self._velocity(c, t, x), theta, length, points)
-        if form != "map":
-            raise ValueError(f"Discovery.curve: form must be flow or map; got {form!r}.")
         h = torch.einsum("nk,kij->nij", c, self.generators)
         return map_curve(
             lambda t: self.action(torch.linalg.matrix_exp(t * h), theta, x), theta, length, points
@@ -187,6 +205,40 @@ class Discovery:
                 "Discovery: this was read from a file, which does not hold the loss; load it with loss=...."
             )
         return Losses(self.loss, self.params, self.data)
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Write all but the loss into a folder: config.json, and safetensors named by what is in them.
+
+        Whatever interrupts it, the folder holds what it held before, or the new one.
+
+        Args:
+            folder: Made if it is not there. A discovery in it is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ValueError: If samples are in other trees than dicts, lists and tuples.
+            OSError: If the folder cannot be written.
+        """
+        return _save.save(self, folder)
+
+    @classmethod
+    def load(
+        cls, folder: str | PathLike[str], loss: Loss | None = None, action: Action | None = None
+    ) -> "Discovery":
+        """Read what `save` wrote, to the same bits, on the CPU.
+
+        Args:
+            folder: Where.
+            loss: The loss that it is a symmetry of, which no file holds; None if its values are not needed.
+            action: An `Action` made as the one that was learned, if it is none of `actions.ACTIONS`; it is copied.
+
+        Raises:
+            FileNotFoundError: If there is none.
+            ValueError: If a file is damaged or of a newer format, or the action is another.
+        """
+        return cls(**_save.load(folder, action), loss=loss)
 
     def __str__(self) -> str:
         k = len(self.generators)

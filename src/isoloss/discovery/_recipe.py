@@ -1,9 +1,12 @@
 """How a symmetry is learned."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from math import inf
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from isoloss._checks import is_length, is_size, is_whole
 from isoloss.discovery.terms import TERMS
@@ -84,11 +87,29 @@ class Recipe:
         }  # fmt: skip
         return cls(**settings | changes)
 
+    @property
+    def words(self) -> dict[str, Any]:
+        """In words of JSON; infinity, for which it has none, as text."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        told["weights"] = {name: float(weight) for name, weight in self.weights.items()}
+        numbers = {n: v.item() if isinstance(v, np.generic) else v for n, v in told.items()}
+        return {n: "inf" if v == inf else v for n, v in numbers.items()}
+
+    @classmethod
+    def read(cls, words: Mapping[str, Any]) -> "Recipe":
+        """From such words."""
+        settings: dict[str, Any] = {n: inf if v == "inf" else v for n, v in words.items()}
+        return cls(**settings)
+
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate", "validation"):
+        for name in ("steps", "batch", "validate"):
             self._require(
                 name, is_whole(getattr(self, name), least=1), "must be a whole number of at least 1"
             )
+        # With one there are no other data to compare with.
+        self._require(
+            "validation", is_whole(self.validation, least=2), "must be a whole number of at least 2"
+        )
         for name in ("patience", "seed"):
             self._require(name, is_whole(getattr(self, name)), "must be a whole number of at least 0")
         for name in ("lr", "generator_lr", "clip", "beta"):

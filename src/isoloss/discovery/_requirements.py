@@ -24,7 +24,11 @@ def require_operations(losses: Losses, theta: Tensor, x: Tensor) -> None:
     """
     # What is wrong with the loss itself is told by itself.
     plain = torch.autograd.functional.jacobian(lambda t: losses.one(t, x[0]), theta[0])
-    v = torch.randn(2, 1, len(theta[0]), generator=torch.Generator().manual_seed(0)).to(theta).requires_grad_()
+    v = (
+        torch.randn(2, 1, len(theta[0]), generator=torch.Generator().manual_seed(0))
+        .to(theta)
+        .requires_grad_()
+    )
     try:
         slopes = losses.slopes(theta[:2], x[:2], v[: len(theta)])
         (back,) = torch.autograd.grad(slopes[0].sum(), v)

@@ -90,10 +90,7 @@ def load(folder: Path, learned: nn.Module, adam: torch.optim.Optimizer, context:
         lowest = float("inf") if told["lowest"] is None else told["lowest"]
         progress = Progress(told["step"], history, {}, lowest, told["waited"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"discover: the checkpoint must be one that training wrote; got {path} ({error}); "
-            "delete it, or name another folder."
-        ) from error
+        raise _damaged(path, error) from error
     context = json.loads(json.dumps(context))
     if wrote != context:
         differs = sorted(key for key in context.keys() | wrote.keys() if wrote.get(key) != context.get(key))
@@ -105,11 +102,22 @@ def load(folder: Path, learned: nn.Module, adam: torch.optim.Optimizer, context:
     for name, value in tensors.items():
         kind, _, rest = name.partition("/")
         parts.setdefault(kind, {})[rest] = value
-    learned.load_state_dict(parts["learned"])
     memory: dict[int, dict[str, Tensor]] = {}
     for name, value in parts.get("adam", {}).items():
         i, _, key = name.partition("/")
         memory.setdefault(int(i), {})[key] = value
+    try:
+        progress.best = parts["best"]
+        for state in (progress.best, parts["learned"]):
+            learned.load_state_dict(state)
+    except (KeyError, RuntimeError) as error:
+        raise _damaged(path, error) from error
     adam.load_state_dict(adam.state_dict() | {"state": memory})
-    progress.best = parts.get("best", {})
     return progress
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"discover: the checkpoint must be one that training wrote; got {path} ({str(error).splitlines()[0]}); "
+        "delete it, or name another folder."
+    )
