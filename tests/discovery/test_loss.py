@@ -84,7 +84,10 @@ def test_a_module_and_class_labels():
 @pytest.mark.parametrize(
     "loss, told",
     [
-        (lambda w, x: w, r"must be a number, or one for each data point, \(d,\); got \(2, 2\) of torch.float32"),
+        (
+            lambda w, x: w,
+            r"must be a number, or one for each data point, \(d,\); got \(2, 2\) of torch.float32",
+        ),
         (lambda w, x: 1.0, "got float"),
         (lambda w, x: w.sum().to(torch.int64), r"got \(\) of torch.int64"),
         (lambda w, x: w.sum() * torch.ones(0), r"got \(0,\)"),

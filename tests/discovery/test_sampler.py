@@ -63,8 +63,14 @@ def renames():
         (lambda n: None, "samples must be tensors of real numbers|got no tensor"),
         (lambda n: torch.ones(n, 2, dtype=torch.long), r"got torch.int64 of shape \(2, 2\)"),
         (lambda n: torch.randn(7, 2), r"sample_params\(n\) must return n samples .* got 7 for n = 2"),
-        (lambda n: torch.full((n, 2), float("nan")), "samples must be finite; got nan or inf from sample_params"),
-        (grows(), r"sample_params: samples must have the same shapes from call to call; got \(3,\) after \(2,\)"),
+        (
+            lambda n: torch.full((n, 2), float("nan")),
+            "samples must be finite; got nan or inf from sample_params",
+        ),
+        (
+            grows(),
+            r"sample_params: samples must have the same shapes from call to call; got \(3,\) after \(2,\)",
+        ),
         (renames(), "sample_params: samples must be alike from call to call"),
     ],
 )

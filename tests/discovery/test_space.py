@@ -91,5 +91,7 @@ def test_other_samples_than_before_are_refused():
     space = Space.of(TREES["dict"](2), "here")
     with pytest.raises(ValueError, match="here: samples must be alike from call to call; got"):
         space.flat({"w": torch.ones(2, 2, 2)})
-    with pytest.raises(ValueError, match=r"the same shapes from call to call; got \(3, 2\) after \(2, 2\) for w"):
+    with pytest.raises(
+        ValueError, match=r"the same shapes from call to call; got \(3, 2\) after \(2, 2\) for w"
+    ):
         space.flat({"w": torch.ones(2, 3, 2), "b": torch.ones(2)})

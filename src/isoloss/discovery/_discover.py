@@ -180,14 +180,18 @@ def _train(
                 chosen = torch.randint(len(pool[0]), (recipe.batch,), generator=draws)
                 theta, x = pool[0][chosen], pool[1][chosen]
             total, _ = objective(Local(losses, learned.action, learned.h(), theta, x, draws), recipe)
+            if not total.requires_grad:
+                raise ValueError(
+                    f"{WHERE}: weights must be of terms that depend on what is learned; got "
+                    f"{dict(recipe.weights)} for {type(learned.action).__name__}; weigh relative_invariance, say."
+                )
             optimizer.zero_grad()
             total.backward()
             size = nn.utils.clip_grad_norm_(learned.parameters(), recipe.clip)
             if not math.isfinite(float(total.detach())) or not math.isfinite(float(size)):
                 require_finite(losses, theta, x)
-                raise DivergenceError(
-                    f"{WHERE}: the objective must stay finite; got {float(total.detach())} with a gradient of length "
-                    f"{float(size)} at step {state.step}; lower lr, or clip."
+                raise _diverged(
+                    f"{float(total.detach())} with a gradient of length {float(size)}", state.step
                 )
             if recipe.decay:
                 for group in optimizer.param_groups:
@@ -219,13 +223,20 @@ def _measured(
             norm=float(here.squared.sqrt().median()),
             independence=least,
         )
+    if not math.isfinite(record.objective):
+        raise _diverged(f"{record.objective} on the samples to measure on", state.step)
     state.history.append(record)
     state.waited += 1
     if record.objective < state.lowest or not state.best or _enough(record, recipe):
-        state.waited = 0
-        state.lowest = record.objective if math.isfinite(record.objective) else math.inf
+        state.lowest, state.waited = record.objective, 0
         state.best = {name: t.detach().clone() for name, t in learned.state_dict().items()}
     return record
+
+
+def _diverged(got: str, step: int) -> DivergenceError:
+    return DivergenceError(
+        f"{WHERE}: the objective must stay finite; got {got} at step {step}; lower lr, or clip."
+    )
 
 
 def _enough(record: Record, recipe: Recipe) -> bool:

@@ -130,7 +130,7 @@ def _bracket(here: Local) -> float:
     def along(u: Tensor) -> Tensor:
         return jvp(lambda t: here.action.directions(here.h, t, here.x), (here.theta,), (u,))[1]
 
-    derivative = vmap(along, 1, out_dims=1)(v)  # [n, i, j] is D v_j v_i
+    derivative = vmap(along, in_dims=1)(v).movedim(0, 1)  # [n, i, j] is D v_j v_i
     i, j = torch.triu_indices(k, k, 1)
     bracket = derivative[:, i, j] - derivative[:, j, i]
     u, s, _ = torch.linalg.svd(here.units.mT, full_matrices=False)

@@ -90,7 +90,6 @@ class Local:
         """
         one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
         first = self.directions
-        through = vmap(
-            lambda v: jvp(lambda t: self.action(one, t, self.x), (self.theta,), (v,))[1], 1, out_dims=1
-        )(first)
+        along = vmap(lambda v: jvp(lambda t: self.action(one, t, self.x), (self.theta,), (v,))[1], in_dims=1)
+        through = along(first).movedim(0, 1)
         return torch.linalg.vector_norm(through - first, dim=-1)

@@ -47,8 +47,8 @@ class Losses:
         Returns:
             (n, k, d). No Jacobian is formed: one forward derivative for each direction.
         """
-        along = vmap(lambda v: jvp(lambda t: self(t, x), (theta,), (v,))[1], in_dims=1, out_dims=1)
-        return along(directions)
+        along = vmap(lambda v: jvp(lambda t: self(t, x), (theta,), (v,))[1], in_dims=1)
+        return along(directions).movedim(0, 1)  # out_dims=1 fails where the loss does not depend on theta
 
     @torch.no_grad()
     def scale(self, theta: Tensor, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

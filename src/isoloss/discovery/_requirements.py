@@ -31,6 +31,8 @@ def require_operations(losses: Losses, theta: Tensor, x: Tensor) -> None:
     )
     try:
         slopes = losses.slopes(theta[:2], x[:2], v[: len(theta)])
+        if not slopes.requires_grad:
+            return  # the loss does not depend on the parameters: `require_finite` tells
         (back,) = torch.autograd.grad(slopes[0].sum(), v)
     except (RuntimeError, NotImplementedError) as error:
         raise NotImplementedError(

@@ -18,6 +18,7 @@ from isoloss._checks import is_whole
 from isoloss._files import make_folder, write_file
 from isoloss.discovery._grade import Grade
 from isoloss.discovery._recipe import Recipe
+from isoloss.discovery._sampler import seeded
 from isoloss.discovery._space import Space
 from isoloss.discovery._training import Record
 from isoloss.discovery.actions import ACTIONS, Action
@@ -108,6 +109,11 @@ def load(folder: str | os.PathLike[str], action: Action | None) -> dict[str, Any
             f"Discovery.load: tensors must be those of the action {kind}; got others in {file} ({error}); make the "
             "action as it was."
         ) from error
+    if found["generators"].shape[1:] != (made.size, made.size):
+        raise ValueError(
+            f"Discovery.load: generators must be ({made.size}, {made.size}) for {kind}; got "
+            f"{tuple(found['generators'].shape[1:])} in {file}; make the action as it was."
+        )
     return found | {"action": made.requires_grad_(False)}
 
 
@@ -122,7 +128,8 @@ def _made(kind: str, params: int, data: int, options: Mapping[str, Any], path: P
             "version that saved it."
         )
     try:
-        return ACTIONS[kind](params, data, **options)
+        with seeded(0):  # it is filled afterwards: random numbers of the user are not spent
+            return ACTIONS[kind](params, data, **options)
     except (TypeError, ValueError) as error:
         raise _damaged(path, error) from error
 

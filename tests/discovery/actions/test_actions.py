@@ -147,7 +147,11 @@ def test_the_registry_lists_every_action():
         ("lineal", {}, "action must be one of linear, affine.* or an Action of your own; got 'lineal'"),
         ("data-independent linear", {}, "action must be one of"),
         ("linear", {"width": 3}, "options must be those of the action 'linear'; got width"),
-        ("mlp", {"depth": 1}, "MLP: width must be a whole number of at least 1 and depth of at least 2; got 128"),
+        (
+            "mlp",
+            {"depth": 1},
+            "MLP: width must be a whole number of at least 1 and depth of at least 2; got 128",
+        ),
         ("residual", {"width": 0.5}, "Residual: width must be a whole number"),
         ("low-rank", {"rank": 4}, "rank must be a whole number from 1 to the number of parameters, 3; got 4"),
         ("low-rank", {"rank": 0}, "rank must be"),

@@ -112,7 +112,9 @@ def test_relative_invariance_is_that_of_the_span(action):
 
 def test_relative_invariance_is_one_for_random_directions_and_none_for_symmetries():
     h = torch.randn(1, 8, 8, dtype=torch.float64)
-    losses = [TERMS["relative_invariance"](local(PAIR, Linear(8, 12), h, n=40, seed=s), 1.0) for s in range(5)]
+    losses = [
+        TERMS["relative_invariance"](local(PAIR, Linear(8, 12), h, n=40, seed=s), 1.0) for s in range(5)
+    ]
     true = TERMS["relative_invariance"](local(PAIR, Linear(8, 12), basis_changes()), 1.0)
     assert true < 1000 * EPS
     # A random change of 8 numbers: its mean over 200 samples strays by tenths. Far from 0, and not p = 8.

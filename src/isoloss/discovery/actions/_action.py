@@ -59,7 +59,7 @@ class Action(nn.Module, ABC):
             (n, k, p), one forward derivative for each h.
         """
         one = torch.eye(self.size, dtype=h.dtype, device=h.device)
-        return vmap(lambda a: jvp(lambda g: self(g, theta, x), (one,), (a,))[1], out_dims=1)(h)
+        return vmap(lambda a: jvp(lambda g: self(g, theta, x), (one,), (a,))[1])(h).movedim(0, 1)
 
     def generators(self, count: int) -> Generators:
         """The generators to be learned; by default any matrices."""
