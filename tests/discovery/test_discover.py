@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from discovery.losses import RELU, SCALAR, TANH, rescalings
-from discovery.symmetries import SIGMOID, Compensate
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from discovery.losses import RELU, SCALAR, TANH, rescalings
+from discovery.symmetries import SIGMOID, Compensate
 from isoloss.discovery import DivergenceError, Recipe, discover, normal
 from isoloss.discovery._training import CHECKPOINT
 from isoloss.discovery.actions import Action, Residual
@@ -380,7 +380,7 @@ class Odd(Action):
         ("linear", {"width": 3}, "options must be those of the action 'linear'"),
         (Residual, None, "action must be a name or an Action; got <class"),
         (nn.Linear(2, 2), None, "action must be a name or an Action; got Linear"),
-        (Residual(3, 2), None, "made for the sizes of the samples, 2 parameters and 2 numbers of data; got one for 3 and 2"),
+        (Residual(3, 2), None, "the samples, 2 parameters and 2 numbers of data; got one for 3 and 2"),
         (Residual(2, 2), SMALL, "options are for actions by name; got width"),
         (Short(2, 2), None, r"Short must return moved parameters of shape \(32, 2\); got \(32, 1\)"),
         (Odd(2, 2), None, r"generators must be \(k, m, m\) with m = 3, the size of Odd; got \(1, 2, 2\)"),

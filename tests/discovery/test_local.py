@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from torch.testing import assert_close
+
 from discovery import literal
 from discovery.losses import PAIR, RELU, SCALAR, basis_changes, local, rescalings
 from discovery.symmetries import SIGMOID, Compensate, Forgetful
-from torch.testing import assert_close
-
 from isoloss.discovery import normal
 from isoloss.discovery._local import Local
 from isoloss.discovery.actions import Action, Linear

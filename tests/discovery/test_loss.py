@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from discovery.literal import jacobians
-from discovery.losses import PAIR, RELU, SCALAR, TANH, local, sampled
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+from discovery.literal import jacobians
+from discovery.losses import PAIR, RELU, SCALAR, TANH, local, sampled
 from isoloss.discovery import Space, normal
 from isoloss.discovery._loss import PROBES, Losses
 from isoloss.discovery.actions import Linear

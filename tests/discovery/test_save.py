@@ -6,10 +6,10 @@ from math import inf, nan
 
 import pytest
 import torch
-from discovery.losses import SCALAR, TANH
-from discovery.symmetries import SIGMOID, Compensate
 from torch import nn
 
+from discovery.losses import SCALAR, TANH
+from discovery.symmetries import SIGMOID, Compensate
 from isoloss.discovery import Discovery, Recipe, discover, normal
 from isoloss.discovery._save import CONFIG
 from isoloss.discovery.actions import NAMES

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from discovery.losses import awake
 from torch.autograd.functional import jacobian
 from torch.func import jvp
 from torch.testing import assert_close
 
+from discovery.losses import awake
 from isoloss.discovery import actions
 from isoloss.discovery.actions import (
     ACTIONS,

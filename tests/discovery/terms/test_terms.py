@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from discovery.literal import TERMS as LITERAL
-from discovery.losses import PAIR, SCALAR, TANH, awake, basis_changes, local
 from torch.testing import assert_close
 
+from discovery.literal import TERMS as LITERAL
+from discovery.losses import PAIR, SCALAR, TANH, awake, basis_changes, local
 from isoloss.discovery.actions import Action, Linear, action_of
 from isoloss.discovery.terms import TERMS
 from isoloss.discovery.terms._relative_invariance import RIDGE
