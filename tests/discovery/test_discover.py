@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -389,6 +390,29 @@ class Odd(Action):
 def test_what_is_no_action_is_refused(action, options, told):
     with pytest.raises(ValueError, match=told):
         discover(*SCALAR, action=action, options=options, recipe=SHORT)
+
+
+def test_a_loss_that_does_not_run_in_float64_is_refused():
+    """Before training, not where it is graded."""
+    net = nn.Linear(2, 1)  # its bias is not sampled: float32
+    loss = lambda w, x: functional_call(net, {"weight": w}, (x,)).sum()  # noqa: E731
+    given = {"action": "linear", "recipe": SHORT}
+    with pytest.raises(
+        ValueError, match="the loss must run in float64 too, where symmetries are graded; got"
+    ):
+        discover(loss, lambda n: torch.randn(n, 1, 2), lambda n: torch.randn(n, 2), **given)
+    net.double()
+    assert (
+        discover(
+            loss, lambda n: torch.randn(n, 1, 2).double(), lambda n: torch.randn(n, 2), **given
+        ).params.size
+        == 2
+    )
+
+
+def test_counts_of_numpy_are_counts(tmp_path):
+    found = discover(*SCALAR, n_generators=np.int64(1), action="linear", recipe=SHORT, out=tmp_path)
+    assert len(found.generators) == 1
 
 
 def test_samplers_are_checked():

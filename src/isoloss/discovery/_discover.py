@@ -110,6 +110,7 @@ def discover(
             f"{WHERE}: n_generators must be a whole number from 1 to the number of parameters, {size}; got "
             f"{n_generators!r}."
         )
+    n_generators = int(n_generators)
     losses = Losses(loss, sampler.params, sampler.data)
     theta, x = sampler(recipe.validation, recipe.seed * STRIDE + VALIDATION)
     require_operations(losses, theta, x)

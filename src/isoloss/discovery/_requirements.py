@@ -20,9 +20,17 @@ def require_operations(losses: Losses, theta: Tensor, x: Tensor) -> None:
 
     Raises:
         NotImplementedError: If they are missing, or wrong.
-        ValueError: If the loss is no scalar or vector.
+        ValueError: If the loss is no scalar or vector, or does not run in float64.
     """
     # What is wrong with the loss itself is told by itself.
+    losses.one(theta[0], x[0])
+    try:
+        losses.one(theta[0].double(), x[0].double())
+    except RuntimeError as error:
+        raise ValueError(
+            f"{WHERE}: the loss must run in float64 too, where symmetries are graded; got "
+            f"{str(error).splitlines()[0]}; give constants the dtype of the parameters, or sample these in float64."
+        ) from error
     plain = torch.autograd.functional.jacobian(lambda t: losses.one(t, x[0]), theta[0])
     v = (
         torch.randn(2, 1, len(theta[0]), generator=torch.Generator().manual_seed(0))
