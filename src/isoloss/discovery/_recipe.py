@@ -83,7 +83,8 @@ class Recipe:
         """
         settings: dict[str, Any] = {
             "weights": dict(PUBLISHED_DEPENDENT if dependent else PUBLISHED),
-            "samples": 10000 if dependent else 2000, "lr": 1e-3, "generator_lr": 1e-3, "decay": False, "clip": float("inf"),
+            "samples": 10000 if dependent else 2000,
+            "lr": 1e-3, "generator_lr": 1e-3, "decay": False, "clip": inf,
         }  # fmt: skip
         return cls(**settings | changes)
 
