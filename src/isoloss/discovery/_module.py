@@ -1,6 +1,7 @@
 """The loss of a module, and samples of its parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ def module_loss(model: nn.Module, criterion: Callable[..., Tensor]) -> Loss:
     r"""The loss of a module as a function of parameters and data: :math:`L(\theta, X) = c(f_\theta(x), \ldots)`.
 
     Args:
-        model: f; left as it is. Its buffers, and parameters that are not sampled, stay what they are.
+        model: f; left as it is. Its buffers, and parameters that are not sampled, have the values that they have then,
+            in the dtype of those that are.
         criterion: c: from the outputs, and whatever stands after the inputs in the data, to a scalar, or one number for
             each data point.
 
@@ -26,9 +28,15 @@ def module_loss(model: nn.Module, criterion: Callable[..., Tensor]) -> Loss:
         inputs alone may be a bare tensor.
     """
 
+    def named() -> Iterator[tuple[str, Tensor]]:
+        return chain(model.named_parameters(), model.named_buffers())
+
     def loss(params: Any, data: Any) -> Tensor:
         x, *rest = data if isinstance(data, tuple | list) else (data,)
-        return criterion(functional_call(model, params, (x,)), *rest)
+        dtype = next(iter(params.values())).dtype
+        others = {name: t for name, t in named() if name not in params and t.is_floating_point()}
+        kept = {name: t.detach().to(dtype) for name, t in others.items()}
+        return criterion(functional_call(model, kept | dict(params), (x,)), *rest)
 
     return loss
 
