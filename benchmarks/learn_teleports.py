@@ -2,7 +2,8 @@
 
 `update` and `update,tele` are trained with the default design and recipe on equally many trajectories, and run on 24
 unseen tasks, ten times as long as trained; `update,tele` also with its teleports left out. Seeds are those of networks
-and tasks. Cells are the median loss and, in brackets, the worst.
+and tasks. Cells are the median loss and, in brackets, the worst; below them the mean logarithm of the loss on
+validation tasks after so many runs.
 
 Usage: python benchmarks/learn_teleports.py [--size 10] [--runs 40] [--seeds 3] [--variant update update,tele] [--json]
 """
@@ -30,7 +31,13 @@ def trained(variant: str, size: int, runs: int, seed: int) -> dict:
     result = meta_train(MetaOptimizer.of(Design(variant=tuple(variant.split(","))), tasks), tasks, recipe)
     seconds = time.process_time() - begun
     unseen = tasks.draw(24, torch.Generator().manual_seed(10**6 + seed))
-    found = {"seconds": seconds, "trajectories": result.trajectories, "validation": result.validation}
+    curve = {r.run + 1: r.validation for r in result.history if r.validation is not None}
+    found = {
+        "seconds": seconds,
+        "trajectories": result.trajectories,
+        "validation": result.validation,
+        "curve": curve,
+    }
     for name, ablate in (("whole", None), ("g = 1", "identity")):
         if ablate and "tele" not in variant:
             continue
@@ -63,6 +70,7 @@ def main() -> None:
                 if name in told:
                     cells = (f"{told[name]['median'][s]:9.2g} ({told[name]['worst'][s]:.1g})" for s in STEPS)
                     print(f"{key:44} {name:6}", *cells, flush=True)
+            print("  validation", *(f"{run}: {x:.2f}" for run, x in told["curve"].items()), flush=True)
             if options.json:
                 known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
                 write_json(RESULTS, known | {key: told})

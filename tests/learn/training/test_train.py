@@ -96,6 +96,19 @@ def test_the_best_parameters_are_kept():
     assert validate(told.meta, REGRESSION, recipe, drawn) == told.validation
     measured = [r.validation for r in told.history]
     assert told.validation == min(measured) and told.validation != measured[-1], "a lesser one came last"
+    assert not told.untrained
+
+
+def test_a_training_that_only_does_harm_leaves_the_untrained_parameters():
+    """With steps of 10 in every parameter the learning rate leaves all bounds."""
+    meta = fresh(REGRESSION, variant=("lr",))
+    before = [p.clone() for p in meta.parameters()]
+    recipe = Recipe(runs=2, batch=2, horizon=4, unroll=2, lr=10.0, validate=1, validation=4)
+    told = meta_train(meta, REGRESSION, recipe)
+    measured = [r.validation for r in told.history]
+    assert told.untrained and all(v is None or v > told.validation for v in measured)
+    assert all(torch.equal(p, old) for p, old in zip(meta.parameters(), before, strict=True))
+    assert not meta_train(fresh(REGRESSION), REGRESSION, replace(SHORT, validate=0)).untrained
 
 
 def test_parts_have_learning_rates_of_their_own():

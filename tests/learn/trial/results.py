@@ -19,7 +19,9 @@ def run(losses, steps=(0, 10, 100), rate=None, jumps=(), gains=(), changes=(), s
     }
 
 
-def results(contenders, horizon=10, variant=("update", "tele"), history=()):
+def results(
+    contenders, horizon=10, variant=("update", "tele"), history=(), validation=None, untrained=False
+):
     """What results.json would hold of them."""
     learned = contenders["learned"]
     return {
@@ -28,5 +30,7 @@ def results(contenders, horizon=10, variant=("update", "tele"), history=()):
         "recipe": asdict(Recipe(horizon=horizon)),
         "test": {"tasks": len(learned["losses"]), "steps": learned["steps"][-1]},
         "history": list(history),
+        "validation": validation,
+        "untrained": untrained,
         "contenders": contenders,
     }

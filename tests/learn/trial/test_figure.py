@@ -35,6 +35,13 @@ def test_panels_without_teleports():
     assert list(kept.get_ydata()) == [0.5] and list(kept.get_xdata()) == list(training.get_xdata())[2:]
 
 
+def test_an_untrained_optimizer_that_was_kept_is_ringed_at_the_start():
+    told = results({"learned": run([[8.0, 2.0, 1.0]] * 3)}, history=HISTORY, validation=0.2, untrained=True)
+    *_, kept = plot(told)[1][0, 1].lines
+    assert kept.get_label() == "untrained: kept"
+    assert (list(kept.get_xdata()), list(kept.get_ydata())) == ([0], [0.2])
+
+
 def test_every_teleport_is_a_dot_and_those_that_were_refused_are_rings():
     axes = drawn(**JUMPS, sizes=[[1.0, 1.0], [1.0, 0.0]])
     taken, refused = axes[0, 2].collections

@@ -28,3 +28,12 @@ def test_what_teleports_did():
     told = report(results({"learned": run([[8.0, 2.0, 1.0]] * 2, **jumps, sizes=[[0.0, 0.0], [0.0, 0.0]])}))
     assert told.endswith("- all 4 teleports were refused")
     assert "teleports" not in report(results({"learned": run([[8.0, 2.0, 1.0]] * 2)}))
+
+
+def test_an_untrained_optimizer_is_told():
+    contenders = {"learned": run([[8.0, 2.0, 1.0]] * 2)}
+    assert report(results(contenders, validation=1.5, untrained=True)).splitlines()[-1] == (
+        "- training brought nothing: on the validation tasks no run came below the untrained optimizer "
+        "(meta-loss 1.5), which is the one that was kept and tested"
+    )
+    assert "untrained" not in report(results(contenders, validation=1.5))

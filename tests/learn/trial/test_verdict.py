@@ -21,10 +21,32 @@ def held(losses, **others):
         ([[8.0, 2.0, 1.0]] * 20 + [[8.0, 2.0, None]], False),  # one that diverges is too many
         ([[8.0, 1e-14, 2e-14]] * 6, True),  # nothing left to fall
         ([[8.0, 1e-14, None]] * 6, False),
+        ([[8.0, 1e-10, 5e-10]] * 6, False),
     ],
 )
 def test_convergence_beyond_the_horizon(losses, holds):
     assert held(losses) == [holds]
+
+
+@pytest.mark.parametrize(
+    ("losses", "holds"),
+    [
+        ([8.0, 1e-6, 1e-11, 4e-8], False),  # lower than at the trained horizon, and yet on its way up
+        ([8.0, 1e-6, 1e-11, 9e-11], True),
+        ([8.0, 1e-6, 1e-14, 7e-12], True),  # what is below a part 1e-12 of the first is rounding
+        ([8.0, 1e-6, 1e-25, 7e-11], True),  # so it is not what one has to stay near to
+        ([8.0, 1e-6, 1e-25, 9e-11], False),
+    ],
+)
+def test_a_loss_that_climbs_again_does_not_converge(losses, holds):
+    (verdict,) = judge(results({"learned": run([losses] * 6, steps=(0, 10, 50, 100))}))
+    assert verdict.holds is holds
+    assert ("6 ended more than 10 times above their lowest" in verdict.evidence) is not holds
+
+
+def test_what_diverged_did_not_climb():
+    (verdict,) = judge(results({"learned": run([[8.0, 2.0, None]] * 6)}))
+    assert verdict.evidence.endswith("6 diverged")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,11 @@ class Trained:
     validation: float | None
     trajectories: int
 
+    @property
+    def untrained(self) -> bool:
+        """Are the parameters those before training, since no run lowered the validation?"""
+        return self.validation is not None and self.validation not in [r.validation for r in self.history]
+
 
 def meta_train(
     meta: MetaOptimizer,

@@ -112,14 +112,15 @@ def _training(axis, results: Mapping[str, Any]) -> None:
         x, y = zip(*checked, strict=True)
         axis.plot(x, y, "o-", color="#dd8452", markersize=4, linewidth=1.2, label="validation tasks")
         best = int(np.argmin(y))
+        untrained = results["untrained"]
         axis.plot(
-            x[best],
-            y[best],
+            0 if untrained else x[best],
+            results["validation"] if untrained else y[best],
             "o",
             markersize=9,
             markerfacecolor="none",
             color="#b2182b",
-            label="the best: kept",
+            label="untrained: kept" if untrained else "the best: kept",
         )
     kind = results["recipe"]["objective"]
     axis.set(

@@ -9,7 +9,7 @@ from isoloss.learn.trial._verdict import at_step, finals, judge, labels
 
 
 def report(results: Mapping[str, Any]) -> str:
-    """Median losses on unseen tasks at a few steps, what the teleports did, and the verdicts.
+    """Median losses on unseen tasks at a few steps, the verdicts, what the teleports did, and if training failed.
 
     Args:
         results: What `trial` returned, or results.json.
@@ -29,7 +29,7 @@ def report(results: Mapping[str, Any]) -> str:
     title = f"Median loss on {test['tasks']} unseen tasks ({results['task']}), baselines at their best rate:"
     lines = [title, "", *_aligned([header, *rows]), ""]
     lines += [f"- {verdict}" for verdict in judge(results)]
-    return "\n".join(lines + _teleports(runs["learned"]))
+    return "\n".join(lines + _teleports(runs["learned"]) + _untrained(results))
 
 
 def shown_steps(results: Mapping[str, Any]) -> list[int]:
@@ -57,6 +57,16 @@ def _teleports(run: Mapping[str, Any]) -> list[str]:
         f"- learned teleports multiply the gradient norm by {median(gains):.3g} "
         f"(quartiles {gains[quarter]:.3g} to {gains[-1 - quarter]:.3g}) and change the loss by at most "
         f"{max(change for _, change in known):.0e} of it; {refused} of {len(jumps)} were refused"
+    ]
+
+
+def _untrained(results: Mapping[str, Any]) -> list[str]:
+    """A warning, if training brought nothing."""
+    if not results["untrained"]:
+        return []
+    return [
+        "- training brought nothing: on the validation tasks no run came below the untrained optimizer "
+        f"(meta-loss {results['validation']:.3g}), which is the one that was kept and tested"
     ]
 
 

@@ -81,6 +81,7 @@ def trial(
         "test": {"tasks": settings.test_tasks, "steps": settings.steps},
         "history": [asdict(record) for record in trained.history],
         "validation": trained.validation,
+        "untrained": trained.untrained,
         "trajectories": trained.trajectories,
         "contenders": _tested(settings, meta, store, told),
         "versions": {
@@ -112,6 +113,7 @@ def _info(settings: Settings, trained: Trained) -> dict[str, Any]:
         "task": settings.tasks.name,
         "tasks": named(settings.tasks),
         "trajectories": trained.trajectories,
+        "untrained": trained.untrained,
         "horizon": settings.recipe.horizon,
         "validation": trained.validation,
     }

@@ -12,6 +12,9 @@ LEVEL = 0.05
 CONVERGED = 1e-12
 """A loss at this part of what it was at first counts as converged, whether it falls on or not."""
 
+CLIMB = 10.0
+"""A loss that ends so many times above its lowest has climbed again, unless it counts as converged."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -73,22 +76,35 @@ def at_step(run: Mapping[str, Any], step: int) -> list[float]:
 
 
 def _converges(run: Mapping[str, Any], results: Mapping[str, Any]) -> Verdict:
-    """Do losses go on falling where nobody trained it on more tasks than luck explains?"""
+    """Do losses go on falling where nobody trained it, on more tasks than luck explains?"""
     last, horizon = run["steps"][-1], results["recipe"]["horizon"]
     middle = min(horizon, last)
     begin, trained, end = (at_step(run, step) for step in (0, middle, last))
+    solved = [e <= CONVERGED * b for b, e in zip(begin, end, strict=True)]
+    climbed = [
+        not s and e > CLIMB * max(low, CONVERGED * b)
+        for s, b, low, e in zip(solved, begin, _lowest(run), end, strict=True)
+    ]
     diverged, of = sum(map(isinf, end)), len(end)
     fell = sum(
-        e < b and (e < t or e <= CONVERGED * b or last == middle)
-        for b, t, e in zip(begin, trained, end, strict=True)
+        e < b and (s or ((e < t or last == middle) and not c))
+        for s, c, b, t, e in zip(solved, climbed, begin, trained, end, strict=True)
     )
     said = f"median loss {median(begin):.3g} at first, {median(trained):.3g} at step {middle}"
     said += f", {median(end):.3g} at step {last}" if last > middle else ""
+    again = sum(c and not isinf(e) for c, e in zip(climbed, end, strict=True))
+    said += f"; falling on {fell} of {of} tasks; {diverged} diverged"
+    said += f"; {again} ended more than {CLIMB:g} times above their lowest" if again else ""
     return Verdict(
         f"{labels(results)['learned']} converges on unseen tasks over {last / horizon:.3g} times the trained horizon",
         False if diverged else _decided(fell, of - fell),
-        f"{said}; falling on {fell} of {of} tasks; {diverged} diverged",
+        said,
     )
+
+
+def _lowest(run: Mapping[str, Any]) -> list[float]:
+    """Of every task, at the steps that are known."""
+    return [min(inf if loss is None else loss for loss in losses) for losses in run["losses"]]
 
 
 def _lower(ours: Sequence[float], theirs: Sequence[float], name: str) -> Verdict:
