@@ -3,7 +3,9 @@
 The twin is the loop of published code for learning to optimize: weights W1 and W2 of one task, `torch.autograd.grad` at
 every step, nn.LSTMCell, the same networks, features, unroll of 20 steps, first-order meta-gradient and Adam; the
 coordinate-wise LSTM reads one tensor after the other. tests/learn/test_twin.py shows that losses and meta-gradients
-agree. 20x20 regression; medians of ratios of runs in turn, by the wall clock and by processor time:
+agree. 20x20 regression; medians of ratios of runs in turn, by the wall clock and by processor time. The floor of the
+coordinate-wise LSTM is what its matrix products and activations take alone, forward and backward, at the speed at which
+torch does them on that many rows; nothing else can be batched away:
 
     python benchmarks/learn.py                 # the table
     python benchmarks/learn.py --json          # and write benchmarks/results/learn.json; other rows stay
@@ -257,6 +259,47 @@ def besides(batch, rounds):
     return row
 
 
+def floor(batch, rounds):
+    """The arithmetic of the coordinate-wise LSTM alone: milliseconds per optimizee step, FLOPs, and their rate."""
+    torch.manual_seed(0)
+    tasks = TwoLayerRegression()
+    network = MetaOptimizer.of(DESIGNS["coordinate, update"], tasks).part("update").network
+    weights = [torch.cat([c.weight_ih, c.weight_hh], 1).detach() for c in network.cells]
+    weights.append(network.read.weight.detach())
+    rows, block = batch * Layout.of(tasks.draw(1).parameters).size, min(batch, 5) * 800
+    shown = [torch.randn(w.shape[1], block) for w in weights]
+    out = [torch.randn(len(w), block) for w in weights]
+    slopes, below = [torch.zeros_like(w) for w in weights], [torch.zeros_like(z) for z in shown]
+    gates, hidden = torch.randn(4 * network.hidden, block), network.hidden
+
+    def products():
+        for w, z, y, slope, passed in zip(weights, shown, out, slopes, below, strict=True):
+            torch.mm(w, z, out=y)
+            torch.mm(y, z.mT, out=slope)
+            torch.mm(w.mT, y, out=passed)
+
+    def activations():
+        for _ in network.cells:
+            gates[: 3 * hidden].sigmoid_()
+            gates[3 * hidden :].tanh_(), gates[:hidden].tanh_()
+
+    def timed(run):
+        run()
+        many = lambda: [run() for _ in range(100)]  # noqa: E731
+        return statistics.median(measured(many)[1] for _ in range(rounds)) / 100
+
+    big = torch.randn(2048, 2048)
+    spent, of = [timed(f) * rows / block / batch * 1e3 for f in (products, activations)], rows / batch
+    flops = 6 * of * sum(w.numel() for w in weights)
+    return {
+        "products_ms": spent[0],
+        "activations_ms": spent[1],
+        "mflop": flops / 1e6,
+        "gflops": flops / spent[0] / 1e6,
+        "peak_gflops": 2 * 2048**3 / min(measured(lambda: big @ big)[1] for _ in range(3)) / 1e9,
+    }
+
+
 def write(rows, found):
     told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
     again = {(row["design"], row["batch"], row["threads"]) for row in rows}
@@ -293,7 +336,9 @@ def main():
             )
             if options.json:
                 write([row], {})
-    found = {"besides": besides(16, options.rounds)} if not options.only else {}
+    found = {"floor": floor(16, options.rounds)} if options.threads == 1 else {}
+    if not options.only:
+        found["besides"] = besides(16, options.rounds)
     print(json.dumps(found), f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
     if options.json:
         write([], found)
