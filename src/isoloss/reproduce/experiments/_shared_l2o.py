@@ -516,8 +516,8 @@ def _panel_losses(axis, results: dict[str, Any], of: dict[str, Any], design: str
     if "identity" in told["update,tele"][0]:
         whole = [run for run in told["update,tele"] if "identity" in run]
         for key, label, i in (
-            ("identity", "the latter, $g_t = 1$", 2),
-            ("mean-rate", "the latter, $f_t$: mean rate", 3),
+            ("identity", "update,tele with $g_t = 1$", 2),
+            ("mean-rate", "update,tele, $f_t$: mean rate", 3),
         ):
             runs = [run[key]["losses"] for run in whole]
             curve(axis, x, runs, label, i, linewidth=1.0, linestyle="--")
@@ -540,11 +540,20 @@ def _reaches(told: dict[str, list[Run]]) -> bool:
 
 
 def _panel_paths(axis, of: dict[str, Any], design: str) -> None:
-    """Paths over the level sets, each task in coordinates of its own: minimum at 0, start within 1."""
+    """Paths over the level sets of a task: minimum at 0, start within 1; of a task whose paths stay in the picture."""
     told = of["learned"][design]
-    picture = of["levels"][0]
+    runs = {variant: told[variant][0]["paths"] for variant in VARIANTS if "paths" in told[variant][0]}
+    drawn = [
+        {
+            variant: (np.array(paths[k], dtype=float) - of["levels"][k]["middle"]) / of["levels"][k]["reach"]
+            for variant, paths in runs.items()
+        }
+        for k in range(len(of["levels"]))
+    ]
+    inside = (k for k, paths in enumerate(drawn) if all(np.abs(path).max() <= 1 for path in paths.values()))
+    k = next(inside, 0)
     half = np.linspace(-1, 1, 81)
-    losses = np.array(picture["losses"], dtype=float)
+    losses = np.array(of["levels"][k]["losses"], dtype=float)
     axis.grid(False)
     top = np.log10(losses.max())
     axis.contour(
@@ -556,16 +565,16 @@ def _panel_paths(axis, of: dict[str, Any], design: str) -> None:
         linestyles="solid",
         linewidths=0.5,
     )
-    for i, variant in enumerate(VARIANTS):
-        run = told[variant][0]
-        if "paths" not in run:
-            continue
-        path = (np.array(run["paths"][0], dtype=float) - picture["middle"]) / picture["reach"]
+    for variant, path in drawn[k].items():
+        i = list(VARIANTS).index(variant)
         axis.plot(*path.T, "o-", color=color(i), markersize=2.5, linewidth=1.1, label=variant)
     axis.plot([0], [0], "k*", markersize=7)
-    axis.set(aspect="equal", xlim=(-1, 1), ylim=(-1, 1), xlabel="$w_1$", ylabel="$w_2$")
+    ticks = (-1, -0.5, 0, 0.5, 1)
+    axis.set(
+        aspect="equal", xlim=(-1, 1), ylim=(-1, 1), xticks=ticks, yticks=ticks, xlabel="$w_1$", ylabel="$w_2$"
+    )
     axis.set_title(f"{of['title']}: {design}, {SHOWN} steps")
-    legend(axis, loc="lower left")
+    legend(axis, loc="best")
 
 
 def _panel_gains(axis, of: dict[str, Any], designs: list[str]) -> None:
@@ -581,4 +590,4 @@ def _panel_gains(axis, of: dict[str, Any], designs: list[str]) -> None:
     axis.axhline(1, color="#777777", linewidth=0.8)
     logarithmic(axis, y=True)
     axis.set(xlabel="step", ylabel="gradient norm after / before", title=f"{of['title']}: gain of teleports")
-    legend(axis, loc="upper right")
+    legend(axis, loc="best")
