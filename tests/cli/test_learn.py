@@ -209,7 +209,8 @@ def test_missing_matplotlib_is_noticed_before_training(capsys, monkeypatch, tmp_
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_one_line(tmp_path):
-    command = [sys.executable, "-m", "isoloss", "learn", "booth", "--out", str(tmp_path)]
+    endless = ["--runs", "1000000", "--batch", "2", "--horizon", "4", "--set", "validation=2"]
+    command = [sys.executable, "-m", "isoloss", "learn", "booth", *endless, "--out", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 100
     while not list(tmp_path.glob("*.safetensors")) and process.poll() is None and time.monotonic() < deadline:

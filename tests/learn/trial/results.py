@@ -19,9 +19,7 @@ def run(losses, steps=(0, 10, 100), rate=None, jumps=(), gains=(), changes=(), s
     }
 
 
-def results(
-    contenders, horizon=10, variant=("update", "tele"), history=(), validation=None, untrained=False
-):
+def results(contenders, horizon=10, variant=("update", "tele"), history=(), validation=None, untrained=False):
     """What results.json would hold of them."""
     learned = contenders["learned"]
     return {
