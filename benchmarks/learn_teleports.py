@@ -5,7 +5,8 @@ unseen tasks, ten times as long as trained; `update,tele` also with its teleport
 and tasks. Cells are the median loss and, in brackets, the worst; below them the mean logarithm of the loss on
 validation tasks after so many runs.
 
-Usage: python benchmarks/learn_teleports.py [--size 10] [--runs 40] [--seeds 3] [--variant update update,tele] [--json]
+Usage: python benchmarks/learn_teleports.py [--size 10] [--runs 40] [--seeds 3] [--first 0]
+       [--variant update update,tele] [--json]
 """
 
 import argparse
@@ -58,11 +59,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=10)
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--variant", nargs="+", default=["update", "update,tele"])
     parser.add_argument("--json", action="store_true", help=f"add to {RESULTS.name}")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         for variant in options.variant:
             told = trained(variant, options.size, options.runs, seed)
             key = f"size {options.size}, {options.runs} runs, seed {seed}, {variant}"
