@@ -21,6 +21,8 @@ STYLES: dict[str, dict[str, Any]] = {
 """The learned one red, its ablations dashed, what learns nothing in cold colours."""
 FLOOR = 1e-17
 """Where relative changes of the loss that are 0 are drawn."""
+FEW = 6
+"""Steps with teleports up to which each is named."""
 
 
 def plot(results: Mapping[str, Any]):
@@ -60,14 +62,14 @@ def _losses(axis, results: Mapping[str, Any]) -> None:
     if horizon < test["steps"]:
         axis.axvline(horizon, color="#777777", linewidth=0.8, linestyle=":")
         axis.annotate(
-            " trained horizon",
-            (horizon, 0.01),
+            "trained horizon",
+            (horizon, 0.99),
             xycoords=("data", "axes fraction"),
             fontsize=7,
             color="#555555",
             rotation=90,
             ha="right",
-            va="bottom",
+            va="top",
         )
     axis.set(xlabel="step", ylabel="loss", title=f"(a) {results['task']}: {test['tasks']} unseen tasks")
     axis.xaxis.set_major_formatter(lambda step, _: f"{step:g}")
@@ -179,7 +181,8 @@ def _teleports(axis, run: Mapping[str, Any]) -> None:
     _room(axis, rows)
     if colored:
         bar = axis.figure.colorbar(dots, ax=axis, pad=0.02)
-        ticks = [step for step in (0, 1, 10, 100, 1000, 10_000) if steps[0] <= step <= steps[-1]]
+        decades = [step for step in (0, 1, 10, 100, 1000, 10_000) if steps[0] <= step <= steps[-1]]
+        ticks = steps if len(steps) <= FEW else decades
         bar.set_ticks([log10(1 + step) for step in ticks], labels=[str(step) for step in ticks])
         bar.set_label("step", fontsize=8)
         bar.ax.tick_params(labelsize=7)
