@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from isoloss.learn import MetaOptimizer, evaluate
 from isoloss.reproduce import EXPERIMENTS, overall
+from isoloss.reproduce._figure import canvas
 from isoloss.reproduce.experiments import _shared_l2o as l2o
 
 SMALL = l2o.L2O(seeds=1, runs=1, batch=3, horizon=4, unroll=2, tasks=5, beyond=2, rates=(1.0,))
@@ -166,3 +167,20 @@ def test_losses_around_the_start_are_those_of_the_task():
 
 def test_both_experiments_show_one_function_and_many():
     assert {"l2o-booth", "l2o-rosenbrock"} <= EXPERIMENTS.keys()
+
+
+@pytest.mark.parametrize(("second", "shown"), [(0.25, 1), (-2.0, 0)], ids=["inside", "none inside"])
+def test_the_paths_shown_are_of_a_task_where_they_stay_in_the_picture(second, shown):
+    """Minimum at (4, 4), reach 2: paths from half of the reach, to outside in the first task."""
+    levels = [
+        {"losses": [[1.0 + i + j for j in range(81)] for i in range(81)], "middle": 4.0, "reach": 2.0}
+    ] * 2
+    ends = (3.0, second)
+    paths = [[[5.0, 5.0], [4.0 + 2 * end, 4.0]] for end in ends]
+    told = {"ours": {"update": [{"paths": paths}], "update,tele": [{"paths": paths}]}}
+    _, ((axis,),) = canvas()
+    l2o._panel_paths(axis, {"title": "valleys", "levels": levels, "learned": told}, "ours")
+    update, tele, minimum = axis.lines
+    assert update.get_label() == "update" and tele.get_label() == "update,tele"
+    assert update.get_xydata().tolist() == tele.get_xydata().tolist() == [[0.5, 0.5], [ends[shown], 0.0]]
+    assert minimum.get_xydata().tolist() == [[0.0, 0.0]]
