@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from isoloss.reproduce._experiment import experiment
-from isoloss.reproduce._figure import canvas, color, curve, legend, logarithmic
+from isoloss.reproduce._figure import canvas, curve, legend, logarithmic
 from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each, Run
 from isoloss.reproduce.experiments._shared_architectures import ARCHITECTURES, LABELS
@@ -57,8 +57,8 @@ def judge(results: dict[str, Any]) -> list[Finding]:
         elements = [ratio(r, "map", "random elements") for r in of["published"]]
         found.append(
             Finding(
-                f"{LABELS[network]}: along the published learned curves a_X(exp(h t), θ) the loss changes less than along "
-                "random ones",
+                f"{LABELS[network]}: along the published learned curves a_X(exp(h t), θ) the loss changes less than "
+                "along random ones",
                 max(published) < 1,
                 f"{told(published)} times as much; {told(elements)} times that of random elements of the same learned "
                 f"action; along its flow {told([ratio(r, 'flow') for r in of['published']])} times",
@@ -86,19 +86,27 @@ def plot(results: dict[str, Any]):
     count = len(results["runs"])
     columns = min(count, 3)
     figure, axes = canvas(-(-count // columns), columns, width=3.4, height=2.7)
-    lines = (("published", "map", "-"), ("published", "flow", "--"), ("ours", "map", "-"), ("ours", "flow", "--"))
+    lines = (
+        ("published", "map", "-"),
+        ("published", "flow", "--"),
+        ("ours", "map", "-"),
+        ("ours", "flow", "--"),
+    )
     for axis, (network, of) in zip(axes.flat, results["runs"].items(), strict=False):
         t = of["ours"][0]["curves"]["t"][1:]
         every = [r for runs in of.values() for r in runs]
-        curve(axis, t, [r["curves"]["random"][1:] for r in every], "random", 0, color="#555555", linewidth=1.8)
+        curve(
+            axis, t, [r["curves"]["random"][1:] for r in every], "random", 0, color="#555555", linewidth=1.8
+        )
         for design, form, style in lines:
             paths = [_middle(r["curves"][form])[1:] for r in of[design]]
             curve(axis, t, paths, f"{design}, {form}", DESIGNS.index(design), linestyle=style)
         reference = np.mean([r["curves"]["random"][1:] for r in every], 0)
         axis.plot(t, BAR * reference, ":", color="#555555", linewidth=1.0, label="a tenth of random")
         logarithmic(axis, y=True)
-        top = float(np.max(reference))
-        axis.set_ylim(1e-5 * top, 4 * top)
+        seen = np.concatenate([line.get_ydata() for line in axis.lines])
+        seen = seen[np.isfinite(seen) & (seen > 1e-6 * reference[-1])]
+        axis.set_ylim(seen.min() / 2, 2 * seen.max())
         axis.set(title=LABELS[network], xlabel="length of the curve", ylabel="change of the loss")
     legend(axes.flat[0], loc="lower right")
     hide(list(axes.flat[count:]))

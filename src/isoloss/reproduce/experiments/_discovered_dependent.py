@@ -1,7 +1,7 @@
 """Figures 6.4 and 6.5: symmetries of sigmoid and tanh networks that hold on given data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,8 @@ from isoloss.reproduce._runs import Each, Run
 from isoloss.reproduce.experiments._shared_architectures import (
     ARCHITECTURES,
     LABELS,
-    jacobians,
-    rank,
-    with_points,
+    Architecture,
+    null_dimension,
 )
 from isoloss.reproduce.experiments._shared_discovery import (
     HELD_OUT,
@@ -26,7 +25,7 @@ from isoloss.reproduce.experiments._shared_discovery import (
     told,
     worst,
 )
-from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators, symbol
+from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators, plain, symbol
 
 DESIGNS = ("published", "ours", "linear", "untrained")
 DIFFERENT = 0.01
@@ -64,21 +63,27 @@ def run(settings: Discovered, network: str, design: str, seed: int) -> Run:
 
 
 def count(settings: Discovered, network: str) -> Run:
-    """Median dimension of the null space of d losses at one parameter, for d from 1 to p + 2.
-
-    In all, and with all but the first and the last layer held.
-    """
+    """Median dimension of the null space of d losses at one parameter, for d from 1 to p + 2; in all parameters, and in
+    those of the first and the last layer alone.
+    """  # noqa: D205
     architecture = ARCHITECTURES[network]
-    p = architecture.space.size
-    names = list(architecture.params)
-    sizes = [int(np.prod(shape)) for shape in architecture.params.values()]
-    outer = [i for i, n in enumerate(np.repeat(names, sizes)) if n in (names[0], names[-1])]
-    told: Run = {"points": list(range(1, p + 3)), "all": [], "outer": [], "parameters": p}
-    for d in told["points"]:
-        _, j = jacobians(with_points(architecture, d), 32, HELD_OUT)
-        told["all"].append(int((p - rank(j)).median()))
-        told["outer"].append(int((len(outer) - rank(j[..., outer])).median()))
-    return told
+    points = list(range(1, architecture.space.size + 3))
+    told = {
+        word: [null_dimension(which, d, 32, HELD_OUT) for d in points]
+        for word, which in (("all", architecture), ("outer", outer_layers(architecture)))
+    }
+    return {"points": points, "parameters": architecture.space.size, **told}
+
+
+def outer_layers(architecture: Architecture) -> Architecture:
+    """The same loss as a function of its first and last layer; the layers between are data."""
+    first, *held, last = architecture.params
+    return replace(
+        architecture,
+        value=lambda w, x: architecture.value({**w, **{name: x[name] for name in held}}, x),
+        params={name: architecture.params[name] for name in (first, last)},
+        shapes=lambda d: architecture.shapes(d) | {name: architecture.params[name] for name in held},
+    )
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
@@ -87,7 +92,9 @@ def judge(results: dict[str, Any]) -> list[Finding]:
     for network, of in results["runs"].items():
         found += _finding_network(network, of, results["counts"][network])
     if "three-layer" in results["runs"]:
-        found.append(_finding_layers(results["runs"]["three-layer"]["published"]))
+        found.append(
+            _finding_layers(results["runs"]["three-layer"]["published"], results["counts"]["three-layer"])
+        )
     return found + _finding_objective(results["runs"])
 
 
@@ -139,7 +146,7 @@ def _finding_found(statement: str, runs: Sequence[Run], kind: Any) -> Finding:
     )
 
 
-def _finding_layers(runs: Sequence[Run]) -> Finding:
+def _finding_layers(runs: Sequence[Run], count: Any) -> Finding:
     middle = [layer[1] for r in runs for layer in r["layers"]]
     outer = [min(layer[0], layer[2]) for r in runs for layer in r["layers"]]
     apart = sum(m < IDLE <= o for m, o in zip(middle, outer, strict=True))
@@ -148,7 +155,8 @@ def _finding_layers(runs: Sequence[Run]) -> Finding:
         apart > 0,
         f"{apart} of {len(middle)} do; their directions move W2 by {100 * min(middle):.0f} % to "
         f"{100 * max(middle):.0f} % of the squared length (4 of 10 parameters). Blocks of h do not tell: an MLP reads "
-        "h in any coordinates",
+        f"h in any coordinates. {count['outer'][0]} of the 6 directions of W1 and W3 alone keep one loss, "
+        f"{count['outer'][5]} keep 6",
     )
 
 
@@ -201,12 +209,9 @@ def plot(results: dict[str, Any]):
     grid = axes[0][0].get_gridspec()
     wide = []
     for i in range(4):
-        hide(axes[i, k:])
+        hide(list(axes[i, k:]))
         axis = figure.add_subplot(grid[i, k:])
-        axis.grid(True, color="#e6e6e6", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(which="both", labelsize=7)
+        plain(axis)
         wide.append(axis)
     _panel_slopes(wide[0], results["runs"])
     _panel_history(wide[1], of)
@@ -258,7 +263,9 @@ def _panel_layers(axis: Any, network: str, of: Any) -> None:
         shares = np.array(of[d][0]["layers"])
         for i, row in enumerate(shares):
             for j, (low, share) in enumerate(zip(np.cumsum([0, *row[:-1]]), row, strict=True)):
-                axis.bar(x, share, 0.8, bottom=low, color=color(j), label=symbol(names[j]) if x == 0 else None)
+                axis.bar(
+                    x, share, 0.8, bottom=low, color=color(j), label=symbol(names[j]) if x == 0 else None
+                )
             ticks.append((x, f"{d if i == 0 else ''}\n{i + 1}" if False else f"{i + 1}"))
             x += 1
         axis.text(x - len(shares) / 2 - 0.5, 1.04, d, ha="center", fontsize=7)
@@ -309,8 +316,8 @@ def discovered_sigmoid(settings: DiscoveredSigmoid, each: Each) -> dict[str, Any
     "discovered-tanh",
     shows="Figure 6.5",
     paper="Dissertation, Section 6.5.4",
-    claim="Data-dependent symmetries of tanh networks of two and three layers, also with a skip connection, are learned; "
-    "in the three-layer one generators act on non-contiguous layers.",
+    claim="Data-dependent symmetries of tanh networks of two and three layers, also with a skip connection, are "
+    "learned; in the three-layer one generators act on non-contiguous layers.",
     settings=DiscoveredTanh,
     quick={"seeds": 1, "budget": 0.4},
     judge=judge,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from isoloss.discovery import linear_generators, principal_angles
 from isoloss.reproduce._experiment import experiment
 from isoloss.reproduce._figure import canvas, color, legend, logarithmic
 from isoloss.reproduce._finding import Finding
@@ -13,15 +14,23 @@ from isoloss.reproduce._runs import Each, Run
 from isoloss.reproduce.experiments._shared_architectures import (
     ARCHITECTURES,
     LABELS,
-    jacobians,
-    rank,
+    null_of,
 )
-from isoloss.reproduce.experiments._shared_discovery import HELD_OUT, Discovered, by_design, learn, told, worst
-from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators
+from isoloss.reproduce.experiments._shared_discovery import (
+    HELD_OUT,
+    Discovered,
+    by_design,
+    learn,
+    told,
+    worst,
+)
+from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators, plain
 
 BAR = 5.0
 """Degrees."""
 MINUTES = 5.0
+ROUNDING = 1e-4
+"""Degrees, of spans that are the same: where networks are ill-conditioned rounding is far above 1e-14."""
 DESIGNS = ("published", "published, linear", "ours", "residual")
 NETWORKS = ("linear", "relu", "attention")
 
@@ -45,31 +54,33 @@ def run(settings: DiscoveredKnown, network: str, design: str, seed: int) -> Run:
 
 
 def largest_angle(directions: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Between the spans of (n, k, p) and (n, r, p), k at most r, (n,), in degrees: 90 where directions are dependent.
-
-    By the sine, which knows small angles.
-    """
-    a, b = (torch.linalg.svd(t.mT, full_matrices=False) for t in (directions, true))
-    outside = a.U - b.U @ (b.U.mT @ a.U)
-    sine = torch.linalg.matrix_norm(outside, 2).clamp(max=1.0)
-    dependent = a.S[:, -1] <= 1e-6 * a.S[:, 0]
-    return torch.where(dependent, 90.0, torch.rad2deg(torch.asin(sine)))
+    """Of the principal angles, (n,), in degrees; 90 where directions are dependent."""
+    return principal_angles(directions, true)[:, -1].nan_to_num(nan=90.0)
 
 
-def count(settings: DiscoveredKnown, network: str) -> Run:
-    """The dimension of the null space of the losses, and of what is known in it."""
+def exact(settings: DiscoveredKnown, network: str) -> Run:
+    """What is known without learning: dimensions of null spaces, and all linear generators in closed form."""
     architecture = ARCHITECTURES[network]
-    theta, j = jacobians(architecture, settings.points, HELD_OUT)
     assert architecture.known is not None
-    null = j.shape[-1] - rank(j)
-    return {"null": null.tolist(), "known": rank(architecture.known(theta)).tolist()}
+    theta, _ = architecture.drawn(settings.points, HELD_OUT)
+    known = architecture.known(theta)
+    found = linear_generators(architecture.value, architecture.sample_params, architecture.sample_data)
+    directions = found.directions(*architecture.drawn(settings.points, HELD_OUT))
+    return {
+        "null": null_of(architecture, settings.points, HELD_OUT).dimension.tolist(),
+        "known": torch.linalg.matrix_rank(known).tolist(),
+        "generators": len(found),
+        "angle": float(largest_angle(directions, known).max()) if len(found) else 90.0,
+    }
 
 
 def judge(results: dict[str, Any]) -> list[Finding]:
     """The bar for every network: the published way, and ours; and the time."""
     runs = results["runs"]
     found = [_finding_angle(n, d, of[d]) for n, of in runs.items() for d in ("published", "ours")]
-    found += [_finding_angle(n, d, of[d]) for n, of in runs.items() for d in ("published, linear", "residual")]
+    found += [
+        _finding_angle(n, d, of[d]) for n, of in runs.items() for d in ("published, linear", "residual")
+    ]
     for design in DESIGNS:
         seconds = [r["seconds"] for of in runs.values() for r in of[design]]
         found.append(
@@ -80,12 +91,24 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                 "control",
             )
         )
-    equal = {n: float(np.mean(np.equal(c["null"], c["known"]))) for n, c in results["counts"].items()}
+    exact = results["exact"]
+    equal = {n: float(np.mean(np.equal(c["null"], c["known"]))) for n, c in exact.items()}
     found.append(
         Finding(
-            "the null space of the losses holds the known symmetries and nothing else",
-            min(equal.values()) > 0.9,
-            ", ".join(f"{LABELS[n]} at {100 * v:.0f} % of points" for n, v in equal.items()),
+            "the null space of the losses holds the known symmetries and nothing else at most held-out points",
+            min(equal.values()) > 0.5,
+            ", ".join(f"{LABELS[n]} {100 * v:.0f} %" for n, v in equal.items())
+            + "; elsewhere a linear region of ReLUs has too few of the data points",
+            "control",
+        )
+    )
+    found.append(
+        Finding(
+            "without learning, in closed form (linear_generators): exactly the known ones",
+            all(c["angle"] < ROUNDING for c in exact.values()),
+            "; ".join(
+                f"{LABELS[n]} {c['generators']}, angle {c['angle']:.0e} degrees" for n, c in exact.items()
+            ),
             "control",
         )
     )
@@ -120,13 +143,15 @@ def plot(results: dict[str, Any]):
                 angles = np.sort(np.maximum(r["angles"], 1e-4))
                 label = f"{design}: {r['action']}" if "," not in design else design
                 wide.plot(
-                    angles, np.linspace(0, 1, len(angles)), color=color(j), linewidth=1.3, label=label if s == 0 else None
+                    angles,
+                    np.linspace(0, 1, len(angles)),
+                    color=color(j),
+                    linewidth=1.3,
+                    label=label if s == 0 else None,
                 )
         wide.axvline(BAR, color="#333333", linestyle=":", linewidth=0.9)
         logarithmic(wide, x=True)
-        wide.grid(True, color="#e6e6e6", linewidth=0.6)
-        wide.spines[["top", "right"]].set_visible(False)
-        wide.tick_params(labelsize=8)
+        plain(wide)
         wide.set_xlabel("largest principal angle (degrees; dotted: 5)", fontsize=9)
         wide.set_ylabel("part of held-out points below", fontsize=9)
         wide.set(title=LABELS[network], ylim=(0, 1.02), xlim=(None, 100))
@@ -141,8 +166,8 @@ def plot(results: dict[str, Any]):
     "discovered-known",
     shows="Section 6.5.3",
     paper="Dissertation, Section 6.5.3",
-    claim="The method learns generators for known data-independent symmetries: GL(2) of a linear network, rescalings of "
-    "a homogeneous one; and, as in every attention, GL(2) of queries and keys.",
+    claim="The method learns generators for known data-independent symmetries: GL(2) of a linear network, rescalings "
+    "of a homogeneous one; and, as in every attention, GL(2) of queries and keys.",
     settings=DiscoveredKnown,
     quick={"seeds": 1, "budget": 0.5},
     judge=judge,
@@ -151,5 +176,5 @@ def plot(results: dict[str, Any]):
 def discovered_known(settings: DiscoveredKnown, each: Each) -> dict[str, Any]:
     """All networks and designs over the seeds, and the dimensions of their null spaces."""
     runs = by_design(settings.networks, DESIGNS, settings.seeds, lambda cases: each(run, cases))
-    counts = each(count, [{"network": n} for n in settings.networks])
-    return {"runs": runs, "counts": dict(zip(settings.networks, counts, strict=True))}
+    told = each(exact, [{"network": n} for n in settings.networks])
+    return {"runs": runs, "exact": dict(zip(settings.networks, told, strict=True))}

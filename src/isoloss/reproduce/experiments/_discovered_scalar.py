@@ -20,7 +20,7 @@ from isoloss.reproduce.experiments._shared_discovery import (
     units,
     worst,
 )
-from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators
+from isoloss.reproduce.experiments._shared_discovery_figures import panel_generators
 
 BAR = 0.99
 """Cosine with the true generator."""
@@ -74,7 +74,10 @@ def judge(results: dict[str, Any]) -> list[Finding]:
                 worst,
                 float(torch.stack([g[0, 1].abs(), g[1, 0].abs(), (g[0, 0] * g[1, 1] - 1).abs()]).max()),
             )
-        return worst < 0.2, f"off the diagonal, and of the product of the diagonal from 1, at most {worst:.2g}"
+        return (
+            worst < 0.2,
+            f"off the diagonal, and of the product of the diagonal from 1, at most {worst:.2g}",
+        )
 
     held, said = element("published")
     found = [
@@ -126,9 +129,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
 
 def _finding_generator(design: str, runs: Any, statement: str, kind: Any) -> Finding:
     values = [r["cosine"] for r in runs[design]]
-    return Finding(
-        statement, min(values) >= BAR, f"cosine by seed {told(values, '.4f')}, bar {BAR}", kind
-    )
+    return Finding(statement, min(values) >= BAR, f"cosine by seed {told(values, '.4f')}, bar {BAR}", kind)
 
 
 def _finding_directions(design: str, runs: Any, statement: str, kind: Any) -> Finding:
@@ -153,10 +154,19 @@ def plot(results: dict[str, Any]):
     shown |= {titles[d]: normalized(runs[d][0]["generators"][0]) for d in titles}
     for column, (title, h) in zip(axes.T, shown.items(), strict=True):
         panel_generators(figure, [[column[0]], [column[1]]], [h], "scalar", title)
-        for axis, matrix in zip(column[:2], (np.asarray(h), torch.linalg.matrix_exp(torch.tensor(h)).numpy()), strict=True):
+        for axis, matrix in zip(
+            column[:2], (np.asarray(h), torch.linalg.matrix_exp(torch.tensor(h)).numpy()), strict=True
+        ):
             for (i, j), value in np.ndenumerate(matrix):
-                axis.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8,
-                          color="white" if abs(value) > 0.6 * np.abs(matrix).max() else "#333333")
+                axis.text(
+                    j,
+                    i,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if abs(value) > 0.6 * np.abs(matrix).max() else "#333333",
+                )
     _panel_field(axes[2][0], None, "rescaling")
     for i, (axis, design) in enumerate(zip(axes[2][1:], titles, strict=True)):
         _panel_field(axis, runs[design][0]["arrows"], titles[design], color(i))

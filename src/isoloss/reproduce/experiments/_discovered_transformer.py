@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from isoloss.reproduce._experiment import experiment
 from isoloss.reproduce._figure import canvas, color, curve, legend, logarithmic
@@ -12,9 +13,8 @@ from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Each, Run
 from isoloss.reproduce.experiments._shared_architectures import (
     ARCHITECTURES,
-    jacobians,
-    rank,
-    with_points,
+    null_dimension,
+    null_of,
 )
 from isoloss.reproduce.experiments._shared_discovery import (
     HELD_OUT,
@@ -25,7 +25,7 @@ from isoloss.reproduce.experiments._shared_discovery import (
     told,
     worst,
 )
-from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators
+from isoloss.reproduce.experiments._shared_discovery_figures import hide, panel_generators, plain
 
 NAME = "transformer"
 DESIGNS = ("published", "ours", "linear")
@@ -47,12 +47,13 @@ def run(settings: DiscoveredTransformer, network: str, design: str, seed: int) -
     found, run = learn(settings, network, design, seed)
     architecture = ARCHITECTURES[network]
     assert architecture.known is not None
-    theta, j = jacobians(architecture, settings.points, seed + HELD_OUT)
-    _, x = architecture.drawn(settings.points, seed + HELD_OUT)
+    theta, x = architecture.drawn(settings.points, seed + HELD_OUT)
     directions = found.directions(theta, x)
     return run | {
         "known": shares(directions, architecture.known(theta)).mean(0).tolist(),
-        "changing": shares(directions, j).mean(0).tolist(),
+        "kept": shares(directions, null_of(architecture, settings.points, seed + HELD_OUT).directions)
+        .mean(0)
+        .tolist(),
     }
 
 
@@ -60,16 +61,12 @@ def count(settings: DiscoveredTransformer) -> Run:
     """Dimensions of the null space for more and more batches, of the known symmetries, and the printed shapes."""
     architecture = ARCHITECTURES[NAME]
     assert architecture.known is not None
-    theta, _ = jacobians(architecture, 16, HELD_OUT)
-    null = []
-    for points in COUNTED:
-        _, j = jacobians(with_points(architecture, points), 16, HELD_OUT)
-        null.append(int((j.shape[-1] - rank(j)).median()))
+    theta, _ = architecture.drawn(16, HELD_OUT)
     first, second = architecture.params["W1"], architecture.params["W2"]
     return {
         "batches": list(COUNTED),
-        "null": null,
-        "known": int(rank(architecture.known(theta)).median()),
+        "null": [null_dimension(architecture, d, 16, HELD_OUT) for d in COUNTED],
+        "known": int(torch.linalg.matrix_rank(architecture.known(theta)).median()),
         "parameters": architecture.space.size,
         # Z W2 W1 with rows Z of length d
         "fits": second[0] == architecture.params["Q"][0] and second[1] == first[0],
@@ -96,8 +93,9 @@ def judge(results: dict[str, Any]) -> list[Finding]:
         Finding(
             "there are symmetries of the network that are not known",
             many > known,
-            f"the losses of {counted['batches'][-1]} batches keep {many} dimensions, the known symmetries (GL(2) of Q and "
-            f"K, GL(4) of W1 and W2) have {known}; of one batch {one} of {p} directions keep the loss, as it is one number",
+            f"the losses of {counted['batches'][-1]} batches keep {many} dimensions, the known symmetries (GL(2) of Q "
+            f"and K, GL(4) of W1 and W2) have {known}; of one batch {one} of {p} directions keep the loss, as it "
+            "is one number",
             "control",
         ),
     ]
@@ -110,15 +108,15 @@ def _finding_found(design: str, runs: Sequence[Run], kind: Any) -> Finding:
     return Finding(
         f"{design} ({runs[0]['action']}): {len(runs[0]['generators'])} generators of symmetries are learned",
         all(good) if all(good) or not any(good) else None,
-        f"in {sum(good)} of {len(good)} seeds; slope along the worst direction relative to random ones {told(worst(runs))}, "
-        f"on other data {told(foreign)}{why}",
+        f"in {sum(good)} of {len(good)} seeds; slope along the worst direction relative to random ones "
+        f"{told(worst(runs))}, on other data {told(foreign)}{why}",
         kind,
     )
 
 
 def _finding_unknown(design: str, runs: Sequence[Run], counted: Any, kind: Any) -> Finding:
     part = [float(np.mean(r["known"])) for r in runs]
-    changing = [float(np.mean(r["changing"])) for r in runs]
+    changing = [1 - float(np.mean(r["kept"])) for r in runs]
     chance = counted["known"] / counted["parameters"]
     among = counted["known"] / counted["null"][0]
     symmetric = all(r["found"] for r in runs)
@@ -128,7 +126,8 @@ def _finding_unknown(design: str, runs: Sequence[Run], counted: Any, kind: Any) 
         f"{told([100 * v for v in part], '.0f')} % of the squared length of the directions lies in the known ones (of "
         f"random vectors {100 * chance:.0f} %, of random ones that keep the loss {100 * among:.0f} %), "
         f"{told([100 * v for v in changing], '.2g')} % along the gradient (of random vectors "
-        f"{100 / counted['parameters']:.1f} %)" + ("" if symmetric else "; they are no symmetries to begin with"),
+        f"{100 / counted['parameters']:.1f} %)"
+        + ("" if symmetric else "; they are no symmetries to begin with"),
         kind,
     )
 
@@ -143,16 +142,10 @@ def plot(results: dict[str, Any]):
         panel_generators(figure, rows, runs[design][0]["generators"], NAME, design)
     hide(axes[4])
     grid = axes[0][0].get_gridspec()
-    third = max(k // 3, 1)
-    cuts = ((0, third), (third, 2 * third), (2 * third, k))
-    wide = []
-    for a, b in cuts:
-        axis = figure.add_subplot(grid[4, a : max(b, a + 1)])
-        axis.grid(True, color="#e6e6e6", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(which="both", labelsize=7)
-        wide.append(axis)
+    below = grid[4, :].subgridspec(1, 3)
+    wide = [figure.add_subplot(below[0, i]) for i in range(3)]
+    for axis in wide:
+        plain(axis)
     _panel_history(wide[0], runs)
     _panel_known(wide[1], runs, results["count"])
     _panel_count(wide[2], results["count"])
@@ -174,12 +167,17 @@ def _panel_history(axis: Any, runs: Any) -> None:
 def _panel_known(axis: Any, runs: Any, counted: Any) -> None:
     """The squared length in three parts, for each design, and for random vectors."""
     p, known, null = counted["parameters"], counted["known"], counted["null"][0]
-    parts = {d: (np.mean([r["known"] for r in runs[d]]), np.mean([r["changing"] for r in runs[d]])) for d in DESIGNS}
+    parts = {
+        d: (np.mean([r["known"] for r in runs[d]]), 1 - np.mean([r["kept"] for r in runs[d]]))
+        for d in DESIGNS
+    }
     parts["random"] = (known / p, 1 - null / p)
     for x, (inside, changing) in enumerate(parts.values()):
         heights = (inside, 1 - inside - changing, changing)
         bottom = 0.0
-        for j, (height, name) in enumerate(zip(heights, ("known", "this batch only", "changes the loss"), strict=True)):
+        for j, (height, name) in enumerate(
+            zip(heights, ("known", "this batch only", "changes the loss"), strict=True)
+        ):
             axis.bar(x, height, 0.7, bottom=bottom, color=color((2, 0, 3)[j]), label=name if x == 0 else None)
             bottom += height
     axis.set_xticks(range(len(parts)), list(parts), fontsize=7)
@@ -190,7 +188,15 @@ def _panel_known(axis: Any, runs: Any, counted: Any) -> None:
 
 
 def _panel_count(axis: Any, counted: Any) -> None:
-    axis.plot(counted["batches"], counted["null"], "o-", markersize=3, linewidth=1.2, color=color(0), label="keep the losses")
+    axis.plot(
+        counted["batches"],
+        counted["null"],
+        "o-",
+        markersize=3,
+        linewidth=1.2,
+        color=color(0),
+        label="keep the losses",
+    )
     axis.axhline(counted["known"], color=color(2), linewidth=1.2, label="known symmetries")
     axis.set(ylim=(0, counted["parameters"]))
     axis.set_xlabel("batches in the loss", fontsize=8)
@@ -203,8 +209,8 @@ def _panel_count(axis: Any, counted: Any) -> None:
     "discovered-transformer",
     shows="Figure 6.7",
     paper="Dissertation, Section 6.5.5",
-    claim="The generators learned for a tiny transformer are not explained by its known data-independent symmetries and "
-    "suggest previously unexplored data-dependent ones.",
+    claim="The generators learned for a tiny transformer are not explained by its known data-independent symmetries "
+    "and suggest previously unexplored data-dependent ones.",
     settings=DiscoveredTransformer,
     quick={"seeds": 1},
     judge=judge,

@@ -6,16 +6,12 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, vmap
 
-from isoloss.discovery import Sample, Space, normal
+from isoloss.discovery import NullSpace, Sample, Space, normal, null_space
 from isoloss.discovery._sampler import seeded
 
 Tensors = Mapping[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
-
-CUT = 1e-9
-"""Singular values of a Jacobian below this part of the largest are rounding."""
 
 
 @dataclass(frozen=True)
@@ -63,23 +59,14 @@ class Architecture:
         return theta, x
 
 
-def with_points(architecture: Architecture, points: int) -> Architecture:
-    """The same with another number of data points in a sample."""
-    return replace(architecture, points=points)
+def null_dimension(architecture: Architecture, points: int, n: int, seed: int) -> int:
+    """Median dimension of the null space of that many losses."""
+    return int(null_of(replace(architecture, points=points), n, seed).dimension.median())
 
 
-def jacobians(architecture: Architecture, n: int, seed: int) -> tuple[dict[str, Tensor], Tensor]:
-    """Parameters, and the Jacobians of the losses there, (n, d, p)."""
-    theta, x = architecture.drawn(n, seed)
-    space = architecture.space
-    flat = vmap(jacrev(lambda t, x: architecture.value(space.tree(t), x)))(space.flat(theta), x)
-    return theta, flat
-
-
-def rank(rows: Tensor) -> Tensor:
-    """Of each matrix (n, r, p), (n,)."""
-    singular = torch.linalg.svdvals(rows)
-    return (singular > CUT * singular[:, :1]).sum(1)
+def null_of(architecture: Architecture, n: int, seed: int) -> NullSpace:
+    """The null spaces of the losses at n held-out points."""
+    return null_space(architecture.value, *architecture.drawn(n, seed))
 
 
 # --- Known symmetries ---
@@ -107,9 +94,7 @@ def diagonal(h: int) -> Tensor:
 
 def between(algebra: Tensor, incoming: Tensor, outgoing: Tensor) -> tuple[Tensor, Tensor]:
     """Velocities of (g V, U g^-1) along the elements of an algebra, (n, r, h, i) and (n, r, o, h)."""
-    return torch.einsum("rab,nbi->nrai", algebra, incoming), -torch.einsum(
-        "noa,rab->nrob", outgoing, algebra
-    )
+    return torch.einsum("rab,nbi->nrai", algebra, incoming), -torch.einsum("noa,rab->nrob", outgoing, algebra)
 
 
 def _two_layers_known(algebra: Callable[[int], Tensor], shapes: Shapes, w: Tensors) -> Tensor:

@@ -38,7 +38,7 @@ def panel_generators(
             image = axis.imshow(matrix, cmap=MAP, vmin=-size, vmax=size, interpolation="nearest")
             frame_layers(axis, network, labelled=i == 0)
             name = word.format(str(i + 1).translate(SUBSCRIPTS) if len(stack) > 1 else "")
-            axis.set_title(f"{said}: {name}" if i == 0 else name, loc="left")
+            axis.set_title(f"{said}: {name}" if i == 0 else name, loc="left", fontsize=9)
         bar = figure.colorbar(image, ax=list(axes[: len(stack)]), fraction=0.04, aspect=12, pad=0.01)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
@@ -70,3 +70,11 @@ def hide(axes: Sequence[Any]) -> None:
     """Take away axes that show nothing."""
     for axis in axes:
         axis.set_axis_off()
+
+
+def plain(axis: Any) -> None:
+    """The look of `canvas`, for axes that were added to its figure."""
+    axis.grid(True, color="#e6e6e6", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(which="both", labelsize=7)
