@@ -18,7 +18,6 @@ from isoloss.reproduce.experiments._shared_discovery import (
     DESIGNS,
     OURS,
     Discovered,
-    composition,
     cosines,
     curves,
     layer_shares,
@@ -122,9 +121,11 @@ def test_the_loss_stays_along_curves_of_a_symmetry_only(rescaling):
 
 
 def test_designs_are_the_published_ones_and_ours():
-    published = DESIGNS["published"].recipe(dependent=True, budget=1.0, seed=3)
-    assert published == Recipe.published(dependent=True, seed=3)
-    assert DESIGNS["published"].recipe(dependent=False, budget=0.5, seed=0).steps == 1000
+    published = DESIGNS["published"]
+    assert published.recipe(ARCHITECTURES["skip"], 1.0, 3) == Recipe.published(dependent=True, seed=3)
+    assert published.recipe(ARCHITECTURES["relu"], 0.5, 0) == Recipe.published(steps=1000)
+    fresh = published.recipe(ARCHITECTURES["transformer"], 1.0, 0)  # "for each training step", section 6.5.5
+    assert fresh == Recipe.published(dependent=True, samples=None)
     assert OURS.keys() == ARCHITECTURES.keys()
 
 

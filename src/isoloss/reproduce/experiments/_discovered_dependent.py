@@ -20,6 +20,7 @@ from isoloss.reproduce.experiments._shared_discovery import (
     HELD_OUT,
     Discovered,
     by_design,
+    judge_length,
     layer_shares,
     learn,
     told,
@@ -175,6 +176,7 @@ def _finding_objective(runs: Any) -> list[Finding]:
             f"value of orthogonal ones, as far as {-len(published[0]['generators'])}/2",
             "control",
         ),
+        judge_length(published, "published"),
         Finding(
             "published: the learned map is a group action",
             max(defects) < ACTION,

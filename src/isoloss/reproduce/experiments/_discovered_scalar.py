@@ -15,10 +15,10 @@ from isoloss.reproduce.experiments._shared_discovery import (
     HELD_OUT,
     Discovered,
     by_design,
+    judge_length,
     learn,
     told,
     units,
-    worst,
 )
 from isoloss.reproduce.experiments._shared_discovery_figures import panel_generators
 
@@ -112,18 +112,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             "control",
         )
     )
-    found.append(
-        Finding(
-            "the published action has no trivial or shrunken directions",
-            all(
-                r["found"] or "trivial" not in r["reason"] and "identity" not in r["reason"]
-                for r in runs["published"]
-            ),
-            f"slopes of the loss relative to random directions {told(worst(runs['published']))}; "
-            + (next((r["reason"] for r in runs["published"] if not r["found"]), "") or "graded as found"),
-            "control",
-        )
-    )
+    found.append(judge_length(runs["published"], "published"))
     return found
 
 

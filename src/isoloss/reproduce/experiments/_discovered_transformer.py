@@ -183,7 +183,7 @@ def _panel_known(axis: Any, runs: Any, counted: Any) -> None:
     axis.set_xticks(range(len(parts)), list(parts), fontsize=7)
     axis.set_ylabel("part of the move", fontsize=8)
     axis.set_title("what the directions are made of")
-    axis.set_xlim(-0.6, len(parts) + 1.9)
+    axis.set_xlim(-0.6, len(parts) + 2.2)
     legend(axis, loc="center right")
 
 
@@ -212,7 +212,7 @@ def _panel_count(axis: Any, counted: Any) -> None:
     claim="The generators learned for a tiny transformer are not explained by its known data-independent symmetries "
     "and suggest previously unexplored data-dependent ones.",
     settings=DiscoveredTransformer,
-    quick={"seeds": 1},
+    quick={"seeds": 1, "budget": 0.75},
     judge=judge,
     plot=plot,
 )

@@ -25,6 +25,7 @@ class Architecture:
         generators: k, how many are learned.
         points: d, data points in one sample.
         dependent: Whether the dissertation's weights for data-dependent symmetries are meant for it.
+        fresh: Whether the published recipe draws new samples in every step, as section 6.5.5 does.
         known: Directions of the known data-independent symmetries, from parameters (n, ...) to (n, r, p).
     """
 
@@ -34,6 +35,7 @@ class Architecture:
     generators: int
     points: int = 1
     dependent: bool = True
+    fresh: bool = False
     known: Callable[[Tensors], Tensor] | None = None
 
     @property
@@ -202,6 +204,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         TINY,
         lambda d: {"X": (d, BATCH, TOKENS, 2), "Y": (d, BATCH, TOKENS, 2)},
         generators=8,
+        fresh=True,
         known=partial(_transformer_known, TINY),
     ),
 }

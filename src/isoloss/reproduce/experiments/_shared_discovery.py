@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor
 from isoloss.discovery import Discovery, Recipe, discover
 from isoloss.discovery._curve import flow_curve, map_curve
 from isoloss.reproduce._experiment import Settings
+from isoloss.reproduce._finding import Finding
 from isoloss.reproduce._runs import Run
 from isoloss.reproduce.experiments._shared_architectures import ARCHITECTURES, Architecture
 
+LENGTH = 0.5
+"""Least length of a direction, as a part of β, that keeps it."""
 HELD_OUT = 5_000_011
 """Added to the seed of the points to measure at."""
 
@@ -34,11 +38,14 @@ class Design:
     changes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, dependent: bool, budget: float, seed: int) -> Recipe:
+    def recipe(self, architecture: Architecture, budget: float, seed: int) -> Recipe:
         """The recipe, with a part of its steps."""
-        make = (lambda **kw: Recipe.published(dependent, **kw)) if self.published else Recipe
-        steps = max(1, round(budget * make(**self.changes).steps))
-        return make(**{**self.changes, "steps": steps, "seed": seed, "validate": min(100, steps)})
+        settings = {"seed": seed, **self.changes}
+        if self.published and architecture.fresh:
+            settings["samples"] = None
+        make = partial(Recipe.published, architecture.dependent) if self.published else Recipe
+        steps = max(1, round(budget * make(**settings).steps))
+        return make(**settings | {"steps": steps, "validate": min(100, steps)})
 
 
 EXACT = {"enough": 0.01}
@@ -88,7 +95,7 @@ def learn(settings: Discovered, network: str, design: str, seed: int) -> tuple[D
         architecture.sample_data,
         architecture.generators,
         action=chosen.action,
-        recipe=chosen.recipe(architecture.dependent, settings.budget, seed),
+        recipe=chosen.recipe(architecture, settings.budget, seed),
         options=chosen.options,
     )
     told = {
@@ -226,6 +233,18 @@ def curves(settings: Any, network: str, found: Discovery, seed: int) -> dict[str
 def worst(runs: Sequence[Run]) -> list[float]:
     """For each seed the slope along the worst direction, relative to random ones."""
     return [max(_number(v) for v in run["grade"]["invariance"]) for run in runs]
+
+
+def judge_length(runs: Sequence[Run], design: str) -> Finding:
+    """Do the directions have the length that the objective asks for? A short one lowers the published invariance."""
+    shortest = [min(r["grade"]["norms"]) for r in runs]
+    return Finding(
+        f"{design}: the directions keep the length β that the objective asks for",
+        min(shortest) >= LENGTH,
+        f"median lengths {told(shortest)} of β; the slope that the published objective sums falls with the length, its "
+        f"relative size {told(worst(runs))} does not",
+        "control",
+    )
 
 
 def told(values: Sequence[float], form: str = ".2g") -> str:
