@@ -121,11 +121,15 @@ def test_the_loss_stays_along_curves_of_a_symmetry_only(rescaling):
 
 
 def test_designs_are_the_published_ones_and_ours():
-    published = DESIGNS["published"]
-    assert published.recipe(ARCHITECTURES["skip"], 1.0, 3) == Recipe.published(dependent=True, seed=3)
-    assert published.recipe(ARCHITECTURES["relu"], 0.5, 0) == Recipe.published(steps=1000)
-    fresh = published.recipe(ARCHITECTURES["transformer"], 1.0, 0)  # "for each training step", section 6.5.5
+    published, paper, half = DESIGNS["published"], Discovered(), Discovered(published_steps=500, budget=0.5)
+    assert published.recipe(ARCHITECTURES["skip"], paper, 3) == Recipe.published(dependent=True, seed=3)
+    assert published.recipe(ARCHITECTURES["relu"], half, 0) == Recipe.published(steps=500)
+    fresh = published.recipe(
+        ARCHITECTURES["transformer"], paper, 0
+    )  # "for each training step", section 6.5.5
     assert fresh == Recipe.published(dependent=True, samples=None)
+    assert DESIGNS["untrained"].recipe(ARCHITECTURES["relu"], paper, 0).steps == 1
+    assert DESIGNS["linear"].recipe(ARCHITECTURES["relu"], half, 2) == Recipe(steps=1000, seed=2, enough=0.01)
     assert OURS.keys() == ARCHITECTURES.keys()
 
 

@@ -47,7 +47,7 @@ LEARNED = {
     "teleports": 1,
 }
 
-DISCOVERED = {"seeds": 1, "budget": 0.002, "points": 8}
+DISCOVERED = {"seeds": 1, "published_steps": 4, "budget": 0.002, "points": 8}
 
 TINY = {
     "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},

@@ -305,7 +305,7 @@ def _study(settings: Any, each: Each) -> dict[str, Any]:
     claim="Data-dependent symmetries of a two-layer sigmoid network are learned, though it has no data-independent "
     "continuous ones; the derivative of the learned action with respect to data is nonzero.",
     settings=DiscoveredSigmoid,
-    quick={"seeds": 2, "budget": 0.5},
+    quick={"seeds": 2, "published_steps": 1000},
     judge=judge,
     plot=plot,
 )
@@ -321,7 +321,7 @@ def discovered_sigmoid(settings: DiscoveredSigmoid, each: Each) -> dict[str, Any
     claim="Data-dependent symmetries of tanh networks of two and three layers, also with a skip connection, are "
     "learned; in the three-layer one generators act on non-contiguous layers.",
     settings=DiscoveredTanh,
-    quick={"seeds": 1, "budget": 0.4},
+    quick={"seeds": 1, "published_steps": 1000},
     judge=judge,
     plot=plot,
 )

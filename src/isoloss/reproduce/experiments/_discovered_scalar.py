@@ -150,7 +150,7 @@ def plot(results: dict[str, Any]):
                 axis.text(
                     j,
                     i,
-                    f"{value:.2f}",
+                    f"{value if abs(value) >= 0.005 else 0.0:.2f}",
                     ha="center",
                     va="center",
                     fontsize=8,

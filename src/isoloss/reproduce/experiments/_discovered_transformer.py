@@ -136,13 +136,13 @@ def plot(results: dict[str, Any]):
     """Generators and elements, published and ours; composition of the directions; count of dimensions."""
     runs = results["runs"]
     k = len(runs["published"][0]["generators"])
-    figure, axes = canvas(5, k, width=1.75, height=1.75)
+    figure, axes = canvas(6, k, width=1.75, height=1.6)
     for i, design in enumerate(("published", "ours")):
         rows = axes[2 * i], axes[2 * i + 1]
         panel_generators(figure, rows, runs[design][0]["generators"], NAME, design)
-    hide(axes[4])
+    hide([*axes[4], *axes[5]])
     grid = axes[0][0].get_gridspec()
-    below = grid[4, :].subgridspec(1, 3)
+    below = grid[4:, :].subgridspec(1, 3)
     wide = [figure.add_subplot(below[0, i]) for i in range(3)]
     for axis in wide:
         plain(axis)
@@ -212,7 +212,7 @@ def _panel_count(axis: Any, counted: Any) -> None:
     claim="The generators learned for a tiny transformer are not explained by its known data-independent symmetries "
     "and suggest previously unexplored data-dependent ones.",
     settings=DiscoveredTransformer,
-    quick={"seeds": 1, "budget": 0.75},
+    quick={"seeds": 1, "published_steps": 1500, "budget": 0.75},
     judge=judge,
     plot=plot,
 )

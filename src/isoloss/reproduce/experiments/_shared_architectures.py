@@ -22,7 +22,7 @@ class Architecture:
         value: From parameters and data to one loss for each data point, (d,).
         params: Shapes of the parameters.
         shapes: Of the data, by the number of data points.
-        generators: k, how many are learned.
+        generators: k, how many are learned; the text tells 1 for "scalar" and 8 for "transformer".
         points: d, data points in one sample.
         dependent: Whether the dissertation's weights for data-dependent symmetries are meant for it.
         fresh: Whether the published recipe draws new samples in every step, as section 6.5.5 does.
@@ -173,7 +173,7 @@ def _deep(skip: bool) -> Architecture:
         partial(_three_layers, skip),
         {"W1": (2, 2), "W2": (2, 2), "W3": (1, 2)},
         lambda d: {"X": (2, d), "Y": (1, d)},
-        generators=4,
+        generators=2,
     )
 
 
@@ -195,8 +195,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         dependent=False,
         known=lambda w: placed(QK, _attention_moves(w)),
     ),
-    "sigmoid": _perceptron(torch.sigmoid, (3, 3, 1), 4),
-    "tanh": _perceptron(torch.tanh, (3, 3, 1), 4),
+    "sigmoid": _perceptron(torch.sigmoid, (3, 3, 1), 2),
+    "tanh": _perceptron(torch.tanh, (3, 3, 1), 2),
     "three-layer": _deep(skip=False),
     "skip": _deep(skip=True),
     "transformer": Architecture(

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,26 +37,30 @@ class Design:
     changes: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def recipe(self, architecture: Architecture, budget: float, seed: int) -> Recipe:
-        """The recipe, with a part of its steps."""
-        settings = {"seed": seed, **self.changes}
-        if self.published and architecture.fresh:
-            settings["samples"] = None
-        make = partial(Recipe.published, architecture.dependent) if self.published else Recipe
-        steps = max(1, round(budget * make(**settings).steps))
-        return make(**settings | {"steps": steps, "validate": min(100, steps)})
+    def recipe(self, architecture: Architecture, settings: "Discovered", seed: int) -> Recipe:
+        """The recipe, with as many steps as the settings say."""
+        if self.published:
+            fresh = {"samples": None} if architecture.fresh else {}
+            told = {"steps": settings.published_steps, "seed": seed, **fresh, **self.changes}
+            recipe = Recipe.published(architecture.dependent, **told)
+        else:
+            recipe = Recipe(seed=seed, **self.changes)
+            recipe = replace(recipe, steps=max(1, round(settings.budget * recipe.steps)))
+        return replace(recipe, validate=min(recipe.validate, recipe.steps))
 
 
 EXACT = {"enough": 0.01}
+WEIGHTS = {"relative_invariance": 10.0, "norm": 1.0, "independence": 0.3, "sparsity": 1e-3}
+DEPENDENT = {"lr": 3e-3, "weights": WEIGHTS}
 OURS: Mapping[str, Design] = {
     "scalar": Design("linear", changes=EXACT),
     "linear": Design("linear", changes=EXACT),
     "relu": Design("linear", changes=EXACT),
     "attention": Design("linear", changes=EXACT),
-    "sigmoid": Design("residual"),
-    "tanh": Design("residual"),
-    "three-layer": Design("residual"),
-    "skip": Design("residual"),
+    "sigmoid": Design("anchored", changes=DEPENDENT),
+    "tanh": Design("anchored", changes=DEPENDENT),
+    "three-layer": Design("anchored", changes=DEPENDENT),
+    "skip": Design("anchored", changes=DEPENDENT | {"steps": 4000}),
     "transformer": Design("residual"),
 }
 """The setting of "ours" for every architecture."""
@@ -68,7 +71,6 @@ DESIGNS: Mapping[str, Design] = {
     "residual": Design("residual", changes=EXACT),
     "anchored": Design("anchored", changes=EXACT),
     "linear": Design("linear", changes=EXACT),
-    "no data": Design("data-independent residual"),
     "untrained": Design("mlp", published=True, changes={"steps": 1}),
 }
 """The others, for all architectures alike; "ours" is looked up in `OURS`."""
@@ -78,8 +80,10 @@ DESIGNS: Mapping[str, Design] = {
 class Discovered(Settings):
     """Dissertation Section 6.5. What the text does not say (passes, batch, weight of associativity) is in `Recipe`."""
 
+    published_steps: int = 2000
+    """Of the published recipe."""
     budget: float = 1.0
-    """Part of the steps of every recipe; the published one has 2000."""
+    """Part of the steps of ours."""
     points: int = 256
     """Held-out parameters, with their data, at which directions are measured."""
 
@@ -95,7 +99,7 @@ def learn(settings: Discovered, network: str, design: str, seed: int) -> tuple[D
         architecture.sample_data,
         architecture.generators,
         action=chosen.action,
-        recipe=chosen.recipe(architecture, settings.budget, seed),
+        recipe=chosen.recipe(architecture, settings, seed),
         options=chosen.options,
     )
     told = {
