@@ -126,10 +126,10 @@ def _finding_network(network: str, of: Any, count: Any) -> list[Finding]:
             f"{name}: there is a linear symmetry without data (negative control)", of["linear"], "control"
         ),
         Finding(
-            f"{name}: the network has continuous symmetries, data-dependent or not, beyond a count of dimensions",
+            f"{name}: more directions keep d losses than the p - d that any d gradients leave",
             any(n > max(p - d, 0) for d, n in zip(points, dimensions, strict=True)),
-            f"d losses have p - d directions: {dimensions[0]} of {p} for one data point, "
-            f"{dimensions[p // 2 - 1]} for {p // 2}, {dimensions[p - 1]} for {p}; any gradient has as many",
+            f"{dimensions[0]} of {p} for one data point, {dimensions[p // 2 - 1]} for {p // 2}, "
+            f"{dimensions[p - 1]} for {p}: one number keeps its value along all directions but one",
             "control",
         ),
     ]

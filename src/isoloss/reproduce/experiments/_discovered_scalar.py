@@ -112,7 +112,7 @@ def judge(results: dict[str, Any]) -> list[Finding]:
             "control",
         )
     )
-    found.append(judge_length(runs["published"], "published"))
+    found += [judge_length(runs[design], design) for design in ("published", "published, linear")]
     return found
 
 
