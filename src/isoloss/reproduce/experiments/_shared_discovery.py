@@ -50,17 +50,15 @@ class Design:
 
 
 EXACT = {"enough": 0.01}
-WEIGHTS = {"relative_invariance": 10.0, "norm": 1.0, "independence": 0.3, "sparsity": 1e-3}
-DEPENDENT = {"lr": 3e-3, "weights": WEIGHTS}
 OURS: Mapping[str, Design] = {
     "scalar": Design("linear", changes=EXACT),
     "linear": Design("linear", changes=EXACT),
     "relu": Design("linear", changes=EXACT),
     "attention": Design("linear", changes=EXACT),
-    "sigmoid": Design("anchored", changes=DEPENDENT),
-    "tanh": Design("anchored", changes=DEPENDENT),
-    "three-layer": Design("anchored", changes=DEPENDENT),
-    "skip": Design("anchored", changes=DEPENDENT | {"steps": 4000}),
+    "sigmoid": Design("anchored"),
+    "tanh": Design("anchored"),
+    "three-layer": Design("anchored"),
+    "skip": Design("anchored", changes={"steps": 4000}),
     "transformer": Design("residual"),
 }
 """The setting of "ours" for every architecture."""
