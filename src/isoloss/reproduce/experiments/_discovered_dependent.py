@@ -64,9 +64,10 @@ def run(settings: Discovered, network: str, design: str, seed: int) -> Run:
 
 
 def count(settings: Discovered, network: str) -> Run:
-    """Median dimension of the null space of d losses at one parameter, for d from 1 to p + 2; in all parameters, and in
-    those of the first and the last layer alone.
-    """  # noqa: D205
+    """Median dimension of the null space of d losses at one parameter, for d from 1 to p + 2.
+
+    In all parameters, and in those of the first and the last layer alone.
+    """
     architecture = ARCHITECTURES[network]
     points = list(range(1, architecture.space.size + 3))
     told = {
@@ -268,7 +269,7 @@ def _panel_layers(axis: Any, network: str, of: Any) -> None:
                 axis.bar(
                     x, share, 0.8, bottom=low, color=color(j), label=symbol(names[j]) if x == 0 else None
                 )
-            ticks.append((x, f"{d if i == 0 else ''}\n{i + 1}" if False else f"{i + 1}"))
+            ticks.append((x, str(i + 1)))
             x += 1
         axis.text(x - len(shares) / 2 - 0.5, 1.04, d, ha="center", fontsize=7)
         x += 0.6

@@ -37,9 +37,11 @@ NETWORKS = ("linear", "relu", "attention")
 
 @dataclass(frozen=True)
 class DiscoveredKnown(Discovered):
-    """Dissertation Section 6.5.3. The text has one data point; here there are 16 (24), so that the loss has no more
-    symmetries than the network.
-    """  # noqa: D205
+    """Dissertation Section 6.5.3.
+
+    The text has one data point; here there are 16, for ReLU 24, so that the losses have no more symmetries than the
+    network.
+    """
 
     networks: tuple[str, ...] = NETWORKS
 
