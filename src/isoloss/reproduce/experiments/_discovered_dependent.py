@@ -322,7 +322,7 @@ def discovered_sigmoid(settings: DiscoveredSigmoid, each: Each) -> dict[str, Any
     claim="Data-dependent symmetries of tanh networks of two and three layers, also with a skip connection, are "
     "learned; in the three-layer one generators act on non-contiguous layers.",
     settings=DiscoveredTanh,
-    quick={"seeds": 1, "published_steps": 1000},
+    quick={"networks": ("three-layer", "tanh"), "seeds": 1, "published_steps": 1000},
     judge=judge,
     plot=plot,
 )
