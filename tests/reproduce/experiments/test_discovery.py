@@ -11,7 +11,7 @@ from isoloss.discovery._loss import Losses
 from isoloss.discovery._space import Space
 from isoloss.discovery.actions import MLP, Anchored, Linear
 from isoloss.discovery.terms import associativity, orthogonality, relative_invariance
-from isoloss.reproduce.experiments._discovered_dependent import outer_layers
+from isoloss.reproduce.experiments._discovered_dependent import outer_layers, unseen
 from isoloss.reproduce.experiments._discovered_known import largest_angle
 from isoloss.reproduce.experiments._shared_architectures import ARCHITECTURES, null_dimension, null_of
 from isoloss.reproduce.experiments._shared_discovery import (
@@ -86,6 +86,15 @@ def test_layers_of_a_direction():
     architecture = ARCHITECTURES["skip"]  # 4 + 4 + 2 parameters
     direction = torch.tensor([3.0] * 4 + [0.0] * 4 + [1.0, 1.0])
     assert_close(layer_shares(architecture, direction.expand(2, 1, 10)), torch.tensor([[36 / 38, 0, 2 / 38]]))
+
+
+def test_moves_of_the_first_layer_that_inputs_do_not_see():
+    x = torch.tensor([[[1.0], [0.0], [0.0]]])  # one data point, along the first of three axes
+    first = torch.zeros(1, 2, 3)
+    along, across, mixed = torch.zeros(3, 8)
+    along[0], across[[1, 5]], mixed[[0, 4, 7]] = 1.0, 1.0, 1.0
+    parts = unseen(torch.stack([along, across, mixed])[None], first, x)
+    assert_close(parts, torch.tensor([0.0, 1.0, 1 / 3]))
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,11 @@ def dependent(published, ours, *, network="sigmoid", counts=None, **changes):
     count = {"points": points, "all": [max(4 - d, 0) for d in points], "outer": [3, 2, 1, 0, 0, 0]}
     count |= {"parameters": 4} | (counts or {})
     return {
-        "runs": {network: {d: [r | {"layers": [[0.5, 0.5]]} | changes] for d, r in of.items()}},
+        "runs": {
+            network: {
+                d: [r | {"layers": [[0.5, 0.5]], "unseen": [0.5, 0.5]} | changes] for d, r in of.items()
+            }
+        },
         "counts": {network: count},
     }
 
@@ -118,7 +122,8 @@ def test_dimensions_beyond_the_count_are_symmetries():
 def test_generators_that_cancel_are_not_orthogonal():
     found = _discovered_dependent.judge(dependent(run(cosines=[-1.0], composition=0.5), run()))
     assert holds(found, "L_orth") is False and holds(found, "group action") is False
-    found = _discovered_dependent.judge(dependent(run(), run()))
+    found = _discovered_dependent.judge(dependent(run(), run(), unseen=[0.99, 0.95]))
+    assert holds(found, "δW1 X = 0") is False
     assert holds(found, "L_orth") is True and holds(found, "group action") is True
 
 

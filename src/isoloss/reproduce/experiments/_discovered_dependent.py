@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from isoloss.reproduce._experiment import experiment
 from isoloss.reproduce._figure import canvas, color, curve, legend, logarithmic
@@ -37,6 +38,8 @@ ORTHOGONAL = 0.1
 """Largest cosine of orthogonal generators."""
 ACTION = 0.1
 """Largest defect of a group action, relative to the length of the moves."""
+UNSEEN = 0.9
+"""Part of the squared length from which such moves explain a direction."""
 IDLE = 0.05
 """A layer with a smaller part of the squared length does not move."""
 
@@ -60,7 +63,28 @@ def run(settings: Discovered, network: str, design: str, seed: int) -> Run:
     found, run = learn(settings, network, design, seed)
     architecture = ARCHITECTURES[network]
     theta, x = architecture.drawn(settings.points, seed + HELD_OUT)
-    return run | {"layers": layer_shares(architecture, found.directions(theta, x)).tolist()}
+    directions = found.directions(theta, x)
+    return run | {
+        "layers": layer_shares(architecture, directions).tolist(),
+        "unseen": unseen(directions, theta["W1"], x["X"]).tolist(),
+    }
+
+
+def unseen(directions: torch.Tensor, first: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    r"""The part of the squared length that moves the first layer where its inputs do not see it, (k,), averaged.
+
+    Such moves, :math:`\delta W_1 X = 0`, keep all that a network does with these inputs, whatever it is. The first
+    layer is the first of the coordinates.
+
+    Args:
+        directions: (n, k, p).
+        first: (n, h, i).
+        x: (n, i, d).
+    """
+    moves = directions[..., : first[0].numel()].unflatten(-1, first.shape[1:])
+    seen = moves @ (x @ torch.linalg.pinv(x))[:, None]
+    part = (moves - seen).square().sum((-1, -2)) / directions.square().sum(-1).clamp_min(1e-12)
+    return part.mean(0)
 
 
 def count(settings: Discovered, network: str) -> Run:
@@ -122,6 +146,13 @@ def _finding_network(network: str, of: Any, count: Any) -> list[Finding]:
                 "control",
             )
             for d in ("published", "ours")
+        ),
+        Finding(
+            f"{name}, ours: the directions do more than moves of W1 that the inputs do not see, δW1 X = 0",
+            min(min(r["unseen"]) for r in of["ours"]) < UNSEEN,
+            f"these make {told([100 * float(np.mean(r['unseen'])) for r in of['ours']], '.0f')} % of their squared "
+            f"length (published {told([100 * float(np.mean(r['unseen'])) for r in published], '.0f')} %)",
+            "control",
         ),
         _finding_found(
             f"{name}: there is a linear symmetry without data (negative control)", of["linear"], "control"
