@@ -300,6 +300,10 @@ def _panel_layers(axis: Any, network: str, of: Any) -> None:
                 axis.bar(
                     x, share, 0.8, bottom=low, color=color(j), label=symbol(names[j]) if x == 0 else None
                 )
+            axis.bar(
+                x, of[d][0]["unseen"][i], 0.8, facecolor=color(0), hatch="///", edgecolor="#ffffff", linewidth=0,
+                label=r"$\delta W_1 X = 0$" if x == 0 else None,
+            )  # fmt: skip
             ticks.append((x, str(i + 1)))
             x += 1
         axis.text(x - len(shares) / 2 - 0.5, 1.04, d, ha="center", fontsize=7)
