@@ -171,7 +171,7 @@ def plot(results: dict[str, Any]):
     claim="The method learns generators for known data-independent symmetries: GL(2) of a linear network, rescalings "
     "of a homogeneous one; and, as in every attention, GL(2) of queries and keys.",
     settings=DiscoveredKnown,
-    quick={"seeds": 1, "published_steps": 1000},
+    quick={"seeds": 1, "published_steps": 500},
     judge=judge,
     plot=plot,
 )
