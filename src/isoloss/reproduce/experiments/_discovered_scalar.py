@@ -185,7 +185,7 @@ def _panel_field(axis: Any, arrows: Any, title: str, shade: str = "#333333") -> 
     claim="For a two-layer linear network with scalar parameters and data, the learned generator matches the expected "
     "one, which generates the rescaling group.",
     settings=DiscoveredScalar,
-    quick={"seeds": 2, "published_steps": 1000},
+    quick={"seeds": 2},
     judge=judge,
     plot=plot,
 )
