@@ -39,7 +39,7 @@ def panel_generators(
             frame_layers(axis, network, labelled=i == 0)
             name = word.format(str(i + 1).translate(SUBSCRIPTS) if len(stack) > 1 else "")
             axis.set_title(f"{said}: {name}" if i == 0 else name, loc="left", fontsize=9)
-        bar = figure.colorbar(image, ax=list(axes[: len(stack)]), fraction=0.04, aspect=12, pad=0.01)
+        bar = figure.colorbar(image, ax=list(axes), fraction=0.04, aspect=12, pad=0.01)
         bar.ax.tick_params(labelsize=7)
         bar.outline.set_visible(False)
 
