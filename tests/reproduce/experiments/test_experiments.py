@@ -47,6 +47,8 @@ LEARNED = {
     "teleports": 1,
 }
 
+DISCOVERED = {"seeds": 1, "published_steps": 4, "budget": 0.002, "points": 8}
+
 TINY = {
     "plane": {"charges": (-1.0, 1.0), "points": 5, "time": 1.0},
     "orbits": {"seeds": 1, "outer": (1, 2), "hidden": (1, 3)},
@@ -152,6 +154,13 @@ TINY = {
     },
     "l2o-booth": TRAINED,
     "l2o-rosenbrock": TRAINED,
+    "discovered-scalar": DISCOVERED,
+    "discovered-known": DISCOVERED | {"networks": ("relu",)},
+    "discovered-sigmoid": DISCOVERED,
+    "discovered-tanh": DISCOVERED | {"networks": ("three-layer",)},
+    "discovered-curves": DISCOVERED
+    | {"networks": ("scalar", "skip"), "starts": 3, "curve_points": 4, "random": 2},
+    "discovered-transformer": DISCOVERED,
 }
 
 

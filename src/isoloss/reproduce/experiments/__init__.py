@@ -6,6 +6,11 @@ from isoloss.reproduce.experiments._components import components
 from isoloss.reproduce.experiments._conserved import conserved
 from isoloss.reproduce.experiments._convergence import convergence
 from isoloss.reproduce.experiments._curves import curves
+from isoloss.reproduce.experiments._discovered_curves import discovered_curves
+from isoloss.reproduce.experiments._discovered_dependent import discovered_sigmoid, discovered_tanh
+from isoloss.reproduce.experiments._discovered_known import discovered_known
+from isoloss.reproduce.experiments._discovered_scalar import discovered_scalar
+from isoloss.reproduce.experiments._discovered_transformer import discovered_transformer
 from isoloss.reproduce.experiments._distance import distance
 from isoloss.reproduce.experiments._drift import drift
 from isoloss.reproduce.experiments._eigenvalues import eigenvalues
@@ -62,6 +67,12 @@ EXPERIMENTS: dict[str, Experiment] = {
         l2o_booth,
         l2o_rosenbrock,
         learned_momentum,
+        discovered_scalar,
+        discovered_known,
+        discovered_sigmoid,
+        discovered_tanh,
+        discovered_curves,
+        discovered_transformer,
     )
 }
 
