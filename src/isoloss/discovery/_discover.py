@@ -43,6 +43,7 @@ class Learned(nn.Module):
         self.h = action.generators(count)
 
 
+@torch.inference_mode(False)  # which turns gradients on, too
 def discover(
     loss: Loss,
     sample_params: Sample,
@@ -102,7 +103,11 @@ def discover(
         >>> bool((h / h[0, 0] - torch.diag(torch.tensor([1.0, -1.0]))).abs().max() < 0.05)
         True
     """
-    recipe = recipe or Recipe()
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise ValueError(
+            f"{WHERE}: recipe must be a Recipe; got {type(recipe).__name__}; write Recipe(steps=1000), say."
+        )
     sampler = Sampler(sample_params, sample_data, WHERE)
     size = sampler.params.size
     if not is_whole(n_generators, least=1) or n_generators > size:

@@ -204,7 +204,7 @@ class Discovery:
             raise ValueError(
                 "Discovery: this was read from a file, which does not hold the loss; load it with loss=...."
             )
-        return Losses(self.loss, self.params, self.data)
+        return Losses(self.loss, self.params, self.data, "Discovery")
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write all but the loss into a folder: config.json, and safetensors named by what is in them.
