@@ -12,6 +12,9 @@ from isoloss.discovery._space import Space
 Loss = Callable[[Any, Any], Tensor]
 """From parameters and data of one sample (trees without the sample axis) to a number, or one for each data point."""
 
+SLOPED = 0.1
+"""Least part of the samples at which the loss must have a slope: the others say nothing of invariance."""
+
 PROBES = 8
 """Up to so many data points the size of a Jacobian is exact; beyond, told by so many random sums of losses."""
 

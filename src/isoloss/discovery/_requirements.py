@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoloss.discovery._loss import Losses
+from isoloss.discovery._loss import SLOPED, Losses
 from isoloss.discovery.actions import Action
 
 WHERE = "discover"
-SLOPED = 0.1
-"""Least part of the samples at which the loss must have a slope: the others say nothing of invariance."""
 
 
 def require_operations(losses: Losses, theta: Tensor, x: Tensor) -> None:
