@@ -76,7 +76,8 @@ def discover(
         recipe: The weights and how to train; `Recipe()` if None, `Recipe.published()` as in the dissertation.
         options: Of the action, if it is named.
         out: Folder of a checkpoint, written at every measurement; None keeps none.
-        resume: Continue from the checkpoint in the folder, if there is one; to the same bits.
+        resume: Continue from the checkpoint in the folder, if there is one; to the same bits. Shapes, action and recipe
+            are compared, the functions cannot be: for another loss or sampler name another folder.
         watch: Told about every measurement.
         progress: Show a bar (needs tqdm).
 
@@ -84,7 +85,7 @@ def discover(
         What was learned, with its grade: whether it is a symmetry, and if not, why.
 
     Raises:
-        ValueError: If the loss is no scalar or vector, is not finite, or does not depend on the parameters, samplers
+        ValueError: If the loss is no scalar or vector, is not finite, or is constant at nine samples in ten, samplers
             change shapes, or the checkpoint is of another training.
         DivergenceError: If training leads to values that are not finite; the last checkpoint stays.
         NotImplementedError: If the loss has an operation that cannot be batched or differentiated forward.

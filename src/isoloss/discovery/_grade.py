@@ -41,6 +41,9 @@ class Grade:
             section 6.5.4 asks whether it is zero.
         foreign: The invariance of the directions of one batch of data on another: as small as `invariance` if the data
             are not needed.
+        typical: For each generator, the slope at the median sample over that of a random unit vector. `invariance`
+            weighs samples by the lengths of the directions; with it alone, long invariant directions at a few samples
+            would make up for arbitrary ones at the others.
     """
 
     invariance: tuple[float, ...]
@@ -53,6 +56,7 @@ class Grade:
     data_dependence: float
     data_derivative: float
     foreign: tuple[float, ...]
+    typical: tuple[float, ...]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -72,6 +76,11 @@ class Grade:
             told.append(
                 f"the loss is not invariant: along the directions of {_these(high, count)} it changes up to "
                 f"{max(self.invariance):.2g} times as fast as along random ones, above {INVARIANT}"
+            )
+        elif high := [i for i, e in enumerate(self.typical) if not e <= INVARIANT]:
+            told.append(
+                f"the loss is invariant at few samples only: at half of them it changes along the directions of "
+                f"{_these(high, count)} {max(self.typical):.2g} times as fast as along random ones, above {INVARIANT}"
             )
         if self.independent < count:
             told.append(
@@ -109,6 +118,7 @@ def graded(here: Local, beta: float) -> Grade:
         data_dependence=float(apart.mean().sqrt()),
         data_derivative=float((slope.norm(dim=-1) / lengths).median()),
         foreign=_numbers(foreign),
+        typical=_numbers(here.typical),
     )
 
 

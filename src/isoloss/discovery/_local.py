@@ -89,6 +89,14 @@ class Local:
         return found if bool(self.sloped.any()) else torch.full_like(found, torch.nan)
 
     @cached_property
+    def typical(self) -> Tensor:
+        """The same at the median sample, (k,), whatever the lengths elsewhere: 0.7 or so for a random direction."""
+        if not bool(self.sloped.any()):
+            return torch.full_like(self.invariance, torch.nan)
+        each = self.steep.square().mean(-1) / self.squared.clamp_min(TINY)
+        return each[self.sloped].sqrt().median(0).values
+
+    @cached_property
     def identity_error(self) -> Tensor:
         """How far the identity moves the parameters, (n,)."""
         one = torch.eye(self.action.size, dtype=self.h.dtype, device=self.h.device)
