@@ -114,6 +114,10 @@ def test_it_says_what_it_is(linear, bent):
     assert told.startswith(
         "found 1 generator on 2 parameters, the same on all data; slopes of the loss relative"
     )
+    alone = replace(linear, grade=replace(fine, data_dependence=float("nan")))
+    assert str(alone).startswith(
+        "found 1 generator on 2 parameters, on the only data that were drawn; slopes"
+    )
     assert replace(linear, grade=fine).error == 0.01
     assert "2 generators on 9 parameters" in str(bent)
 

@@ -1,5 +1,6 @@
 """What is measured of a learned symmetry, and what is called none."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -151,3 +152,11 @@ def test_directions_that_are_invariant_where_they_are_long_are_no_symmetry():
     assert grade.invariance[0] <= 0.1 and grade.norms[0] > 0.1
     (reason,) = grade.reasons
     assert "the loss is invariant at few samples only" in reason
+
+
+def test_one_sample_of_data_says_nothing_of_others():
+    here = local(SIGMOID, Compensate(2, 2), ONE, n=16)
+    here.x = here.x[:1].repeat(16, 1)
+    grade = graded(here, 1.0)
+    assert math.isnan(grade.data_dependence) and math.isnan(grade.foreign[0]) and not grade.data_dependent
+    assert not grade.reasons

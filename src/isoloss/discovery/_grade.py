@@ -36,7 +36,7 @@ class Grade:
             algebra, as those of any group action do. 0 for one generator.
         data_dependence: Change of the directions when the data are replaced by others,
             :math:`\|v_X - v_{X'}\| / \sqrt{\|v_X\|^2 + \|v_{X'}\|^2}`: 0 for a data-independent symmetry, 1 if the two
-            have nothing in common.
+            have nothing in common. nan, as `foreign`, if all samples have the same data: there are no others.
         data_derivative: Length of the derivative of the directions along a random unit change of the data, over theirs:
             section 6.5.4 asks whether it is zero.
         foreign: The invariance of the directions of one batch of data on another: as small as `invariance` if the data
@@ -99,6 +99,7 @@ def graded(here: Local, beta: float) -> Grade:
     """The grade of an action at samples; best in float64."""
     directions, lengths = here.directions, here.squared.clamp_min(TINY).sqrt()
     other = here.x.roll(1, 0)
+    differs = (other != here.x).any(1)
     moved = here.action.directions(here.h, here.theta, other)
     apart = (directions - moved).square().sum(-1) / (here.squared + moved.square().sum(-1)).clamp_min(TINY)
     foreign = _Foreign(here, moved).invariance
@@ -115,9 +116,9 @@ def graded(here: Local, beta: float) -> Grade:
         associativity=float((here.associativity_error / lengths).mean()),
         independent=int((values > INDEPENDENT).sum(1).median()),
         bracket=_bracket(here),
-        data_dependence=float(apart.mean().sqrt()),
+        data_dependence=float(apart[differs].mean().sqrt()),
         data_derivative=float((slope.norm(dim=-1) / lengths).median()),
-        foreign=_numbers(foreign),
+        foreign=_numbers(foreign if bool(differs.any()) else torch.full_like(foreign, torch.nan)),
         typical=_numbers(here.typical),
     )
 
