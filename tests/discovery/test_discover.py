@@ -42,6 +42,25 @@ def test_the_rescaling_of_figure_6_3_is_recovered():
     assert found.found and found.error < 0.05 and not found.reason
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_that_are_off_do_not_matter(mode):
+    with mode():
+        off = discover(*SCALAR, action="linear", recipe=SHORT)
+    assert same(off, discover(*SCALAR, action="linear", recipe=SHORT))
+
+
+def test_a_small_loss_is_not_an_invariant_one():
+    small = lambda w, x: 1e-9 * TANH[0](w, x)  # noqa: E731
+    for loss in (TANH[0], small):
+        found = discover(loss, *TANH[1:], action="linear", recipe=SHORT)
+        assert not found.found and found.error > 0.2
+
+
+def test_recipes_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="recipe must be a Recipe; got dict"):
+        discover(*SCALAR, recipe={"steps": 10})  # pyright: ignore[reportArgumentType]
+
+
 def test_its_directions_are_recovered_whatever_the_action():
     """Where a perceptron takes part the matrix alone need not be that of the rescaling (section 6.5.3): v is."""
     found = discover(*SCALAR, action="residual", recipe=FAST)

@@ -109,10 +109,14 @@ def test_samples_go_together(bent):
 def test_it_says_what_it_is(linear, bent):
     lost = replace(linear.grade, invariance=(0.5,))
     assert str(replace(linear, grade=lost)).startswith("not found: the loss is not invariant")
-    fine = replace(linear.grade, invariance=(0.01,), norms=(1.0,), independent=1)
+    fine = replace(linear.grade, invariance=(0.01,), typical=(0.01,), norms=(1.0,), independent=1)
     told = str(replace(linear, grade=fine))
     assert told.startswith(
         "found 1 generator on 2 parameters, the same on all data; slopes of the loss relative"
+    )
+    alone = replace(linear, grade=replace(fine, data_dependence=float("nan")))
+    assert str(alone).startswith(
+        "found 1 generator on 2 parameters, on the only data that were drawn; slopes"
     )
     assert replace(linear, grade=fine).error == 0.01
     assert "2 generators on 9 parameters" in str(bent)

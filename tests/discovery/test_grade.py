@@ -1,5 +1,6 @@
 """What is measured of a learned symmetry, and what is called none."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,12 +9,13 @@ from torch.testing import assert_close
 
 from discovery.losses import PAIR, RELU, SCALAR, awake, basis_changes, local, rescalings
 from discovery.symmetries import SIGMOID, Compensate
+from isoloss.discovery import normal
 from isoloss.discovery._grade import Grade, graded
 from isoloss.discovery.actions import Action, Linear, action_of
 
 EPS = torch.finfo(torch.float64).eps
 ONE = torch.ones(1, 1, 1, dtype=torch.float64)
-GOOD = Grade((0.01, 0.02), (1.0, 0.9), 1.0, 0.0, 0.0, 2, 0.1, 0.0, 0.0, (0.01, 0.02))
+GOOD = Grade((0.01, 0.02), (1.0, 0.9), 1.0, 0.0, 0.0, 2, 0.1, 0.0, 0.0, (0.01, 0.02), (0.01, 0.02))
 
 
 def test_a_group_of_symmetries_is_graded_so():
@@ -115,6 +117,8 @@ def test_the_derivative_by_data_is_a_derivative():
         ({"identity": float("nan")}, "the identity moves the parameters by nan"),
         ({"invariance": (0.01, 0.5)}, "not invariant: along the directions of generator 1 it changes up to 0.5 times"),
         ({"invariance": (float("nan"), 0.01)}, "the loss is not invariant: along the directions of generator 0"),
+        ({"typical": (0.01, 0.5)}, "few samples only: at half of them it changes along the directions of generator 1"),
+        ({"typical": (float("nan"), 0.5)}, "few samples only: at half of them it changes along the directions of all"),
         ({"independent": 1}, "the generators are not independent: they move the parameters in 1 ways, not 2"),
     ],
 )  # fmt: skip
@@ -129,3 +133,30 @@ def test_dependent_generators_are_counted_once():
     grade = graded(local(RELU, Linear(4, 2), torch.stack([h[0], h[1], h[0] + h[1]]), n=16), 1.0)
     assert grade.independent == 2 and "in 2 ways, not 3" in grade.reasons[0]
     assert max(grade.invariance) < 1e-12  # each alone is a symmetry
+
+
+def test_directions_that_are_invariant_where_they_are_long_are_no_symmetry():
+    """Steps across the gradient at one sample in four, thirty times as long as any steps at the others."""
+    plane = (lambda w, x: w["a"] @ x["x"]), normal(a=(6,)), normal(x=(6,))
+
+    class Uneven(Action):
+        reads_data = True
+
+        def forward(self, g, theta, x):
+            step = theta @ (g - torch.eye(6).to(g)).mT
+            across = step - (step * x).sum(1, keepdim=True) / (x * x).sum(1, keepdim=True) * x
+            return theta + torch.where(theta[:, :1].abs() > 1.15, 30 * across, step)
+
+    h = torch.randn(1, 6, 6, dtype=torch.float64)
+    grade = graded(local(plane, Uneven(6, 6), h, n=256), 1.0)
+    assert grade.invariance[0] <= 0.1 and grade.norms[0] > 0.1
+    (reason,) = grade.reasons
+    assert "the loss is invariant at few samples only" in reason
+
+
+def test_one_sample_of_data_says_nothing_of_others():
+    here = local(SIGMOID, Compensate(2, 2), ONE, n=16)
+    here.x = here.x[:1].repeat(16, 1)
+    grade = graded(here, 1.0)
+    assert math.isnan(grade.data_dependence) and math.isnan(grade.foreign[0]) and not grade.data_dependent
+    assert not grade.reasons

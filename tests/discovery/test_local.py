@@ -104,3 +104,39 @@ def test_parameters_that_the_loss_does_not_read_are_free():
     h = torch.zeros(1, 2, 2, dtype=torch.float64)
     h[0, 1, 1] = 1.0
     assert local((free, normal(a=(), b=()), normal(x=())), Linear(2, 1), h).invariance == 0
+
+
+@pytest.mark.parametrize("factor", [2.0**-60, 2.0**60])
+def test_the_unit_of_the_loss_does_not_matter(factor):
+    """A small loss is not an invariant one; powers of two do not round."""
+    loss, *samples = PAIR
+    scaled = (lambda w, x: factor * loss(w, x)), *samples
+    h = torch.randn(2, 8, 8, dtype=torch.float64)
+    here, there = (local(case, Linear(8, 12), h) for case in (PAIR, scaled))
+    assert_close(there.invariance, here.invariance, rtol=0, atol=0)
+    terms = [TERMS["relative_invariance"](part, 1.0) for part in (here, there)]
+    assert_close(terms[1], terms[0], rtol=0, atol=0)
+
+
+def test_samples_without_a_slope_do_not_count():
+    """Directions are long where the loss is constant; where it is not they are random."""
+    sometimes = lambda w, x: torch.relu(x["x"]) * (w["a"] + w["b"])  # noqa: E731
+    case = sometimes, normal(a=(), b=()), normal(x=())
+
+    class Elsewhere(Linear):
+        def forward(self, g, theta, x):
+            return theta + torch.where(x > 0, 1e-3, 1.0) * (super().forward(g, theta, x) - theta)
+
+    h = torch.randn(1, 2, 2, dtype=torch.float64)
+    full, most = (local(case, kind(2, 1), h, n=50) for kind in (Linear, Elsewhere))
+    assert 0 < int(most.sloped.sum()) < 50 and torch.equal(most.sloped, most.x[:, 0] > 0)
+    assert_close(most.invariance, full.invariance, rtol=10 * EPS, atol=0)
+    terms = [TERMS["relative_invariance"](here, 1.0) for here in (most, full)]
+    # The ridge, 1e-6 of the Gram matrix, is of another part of it once that is small.
+    assert_close(terms[0], terms[1], rtol=1e-5, atol=0)
+    assert terms[0] > 0.01
+
+
+def test_without_any_slope_nothing_is_invariant():
+    here = local((lambda w, x: 0 * w["a"], *SCALAR[1:]), Linear(2, 2), ONE.expand(1, 2, 2))
+    assert bool(here.invariance.isnan().all()) and float(TERMS["relative_invariance"](here, 1.0)) == 0

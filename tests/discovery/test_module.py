@@ -42,6 +42,29 @@ def test_what_is_not_sampled_follows_in_dtype():
     assert found.dtype == torch.float64 and model[1].running_mean.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    "params, got",
+    [
+        ({"0.weight": torch.ones(3, 2), "0.bais": torch.ones(3)}, "got 0.bais; sample them as"),
+        ({}, "got none"),
+        (torch.ones(3, 2), "got Tensor"),
+    ],
+)
+def test_parameters_that_the_module_does_not_have_are_refused(params, got):
+    """They would be ignored, and a symmetry of any loss."""
+    with pytest.raises(
+        ValueError, match=f"module_loss: parameters must have the names of the module's, .*{got}"
+    ):
+        module_loss(made(), lambda y: y.sum())(params, torch.ones(4, 2))
+
+
+def test_what_a_module_counts_while_it_trains_stays():
+    model = made().train()
+    before = {n: t.clone() for n, t in model.state_dict().items()}
+    module_loss(model, lambda y: y.sum())(dict(model.named_parameters()), torch.randn(4, 2))
+    assert all(torch.equal(before[n], t) for n, t in model.state_dict().items())
+
+
 @pytest.mark.parametrize("sample", [initializations, around])
 def test_samples_differ_and_have_the_shapes_of_the_parameters(sample):
     model = made()

@@ -1,5 +1,6 @@
 """The laws of a flow that acts: identity, inverse, subgroups, derivatives, gradients; and what it refuses."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -301,6 +302,14 @@ def measured(case: Case, **options) -> Invariance:
 def test_the_loss_changes_far_less_than_by_chance(build):
     found = measured(build())
     assert found.ratio < 1e-2 and found.length > 0.1
+
+
+def test_a_quotient_by_infinity_is_no_success():
+    """Where random lines leave all bounds nothing is compared."""
+    assert Invariance(0.1, 0.2, 1.0, 4).ratio == 0.5
+    assert Invariance(0.1, 0.0, 1.0, 4).ratio == math.inf
+    for change, random in ((0.0, 0.0), (1e30, math.inf), (math.inf, math.inf), (0.1, math.nan)):
+        assert math.isnan(Invariance(change, random, 1.0, 4).ratio)
 
 
 def test_fields_that_know_nothing_do_as_well_as_chance():

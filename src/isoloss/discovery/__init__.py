@@ -4,7 +4,7 @@ References:
     Dissertation, Chapter 6 and Appendix D.
 """
 
-from isoloss.discovery import null_spaces
+from isoloss.discovery import actions, extension, null_spaces, terms
 from isoloss.discovery._discover import DivergenceError, discover
 from isoloss.discovery._discovery import Discovery
 from isoloss.discovery._grade import Grade
@@ -41,9 +41,11 @@ __all__ = [
     "Sample",
     "Space",
     "Unexplained",
+    "actions",
     "around",
     "discover",
     "extend",
+    "extension",
     "initializations",
     "linear_generators",
     "module_loss",
@@ -52,5 +54,6 @@ __all__ = [
     "null_spaces",
     "principal_angles",
     "restrict",
+    "terms",
     "unexplained",
 ]

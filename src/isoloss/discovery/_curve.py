@@ -6,13 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from isoloss.discovery._flow import trajectory
+
 SUBSTEPS = 2
 """Runge-Kutta steps between two points."""
 TINY = 1e-12
 
 
 def flow_curve(velocity: Callable[[Tensor], Tensor], start: Tensor, length: float, points: int) -> Tensor:
-    """Integral curves of a vector field at unit speed, by the classical Runge-Kutta method of order 4.
+    """Integral curves of a vector field at constant speed; see `flow`.
 
     Args:
         velocity: From (n, p) to (n, p).
@@ -28,17 +30,8 @@ def flow_curve(velocity: Callable[[Tensor], Tensor], start: Tensor, length: floa
         v = velocity(theta)
         return v / v.norm(dim=1, keepdim=True).clamp_min(TINY)
 
-    step = length / ((points - 1) * SUBSTEPS)
-    found, theta = [start], start
-    for _ in range(points - 1):
-        for _ in range(SUBSTEPS):
-            a = unit(theta)
-            b = unit(theta + 0.5 * step * a)
-            c = unit(theta + 0.5 * step * b)
-            d = unit(theta + step * c)
-            theta = theta + step / 6 * (a + 2 * b + 2 * c + d)
-        found.append(theta)
-    return torch.stack(found)
+    field = lambda w: {"theta": length * unit(w["theta"])}  # noqa: E731 (runs for unit time)
+    return trajectory(field, {"theta": start}, (points - 1) * SUBSTEPS)["theta"][::SUBSTEPS]
 
 
 def map_curve(

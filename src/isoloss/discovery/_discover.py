@@ -43,6 +43,7 @@ class Learned(nn.Module):
         self.h = action.generators(count)
 
 
+@torch.inference_mode(False)  # which turns gradients on, too
 def discover(
     loss: Loss,
     sample_params: Sample,
@@ -75,7 +76,8 @@ def discover(
         recipe: The weights and how to train; `Recipe()` if None, `Recipe.published()` as in the dissertation.
         options: Of the action, if it is named.
         out: Folder of a checkpoint, written at every measurement; None keeps none.
-        resume: Continue from the checkpoint in the folder, if there is one; to the same bits.
+        resume: Continue from the checkpoint in the folder, if there is one; to the same bits. Shapes, action and recipe
+            are compared, the functions cannot be: for another loss or sampler name another folder.
         watch: Told about every measurement.
         progress: Show a bar (needs tqdm).
 
@@ -83,7 +85,7 @@ def discover(
         What was learned, with its grade: whether it is a symmetry, and if not, why.
 
     Raises:
-        ValueError: If the loss is no scalar or vector, is not finite, or does not depend on the parameters, samplers
+        ValueError: If the loss is no scalar or vector, is not finite, or is constant at nine samples in ten, samplers
             change shapes, or the checkpoint is of another training.
         DivergenceError: If training leads to values that are not finite; the last checkpoint stays.
         NotImplementedError: If the loss has an operation that cannot be batched or differentiated forward.
@@ -102,7 +104,11 @@ def discover(
         >>> bool((h / h[0, 0] - torch.diag(torch.tensor([1.0, -1.0]))).abs().max() < 0.05)
         True
     """
-    recipe = recipe or Recipe()
+    recipe = Recipe() if recipe is None else recipe
+    if not isinstance(recipe, Recipe):
+        raise ValueError(
+            f"{WHERE}: recipe must be a Recipe; got {type(recipe).__name__}; write Recipe(steps=1000), say."
+        )
     sampler = Sampler(sample_params, sample_data, WHERE)
     size = sampler.params.size
     if not is_whole(n_generators, least=1) or n_generators > size:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -204,7 +205,7 @@ class Discovery:
             raise ValueError(
                 "Discovery: this was read from a file, which does not hold the loss; load it with loss=...."
             )
-        return Losses(self.loss, self.params, self.data)
+        return Losses(self.loss, self.params, self.data, "Discovery")
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write all but the loss into a folder: config.json, and safetensors named by what is in them.
@@ -244,11 +245,11 @@ class Discovery:
         k = len(self.generators)
         what = f"{k} generator{'s' if k > 1 else ''} on {self.params.size} parameters"
         slopes = ", ".join(f"{e:.2g}" for e in self.grade.invariance)
-        needs = (
-            f"data-dependent ({self.grade.data_dependence:.2g} of 1)"
-            if self.grade.data_dependent
-            else "the same on all data"
-        )
+        needs = "the same on all data"
+        if self.grade.data_dependent:
+            needs = f"data-dependent ({self.grade.data_dependence:.2g} of 1)"
+        elif isnan(self.grade.data_dependence):
+            needs = "on the only data that were drawn"
         head = f"found {what}, {needs}" if self.found else f"not found: {self.reason} ({what})"
         return f"{head}; slopes of the loss relative to random directions: {slopes}"
 

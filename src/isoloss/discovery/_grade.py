@@ -36,11 +36,14 @@ class Grade:
             algebra, as those of any group action do. 0 for one generator.
         data_dependence: Change of the directions when the data are replaced by others,
             :math:`\|v_X - v_{X'}\| / \sqrt{\|v_X\|^2 + \|v_{X'}\|^2}`: 0 for a data-independent symmetry, 1 if the two
-            have nothing in common.
+            have nothing in common. nan, as `foreign`, if all samples have the same data: there are no others.
         data_derivative: Length of the derivative of the directions along a random unit change of the data, over theirs:
             section 6.5.4 asks whether it is zero.
         foreign: The invariance of the directions of one batch of data on another: as small as `invariance` if the data
             are not needed.
+        typical: For each generator, the slope at the median sample over that of a random unit vector. `invariance`
+            weighs samples by the lengths of the directions; with it alone, long invariant directions at a few samples
+            would make up for arbitrary ones at the others.
     """
 
     invariance: tuple[float, ...]
@@ -53,6 +56,7 @@ class Grade:
     data_dependence: float
     data_derivative: float
     foreign: tuple[float, ...]
+    typical: tuple[float, ...]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -73,6 +77,11 @@ class Grade:
                 f"the loss is not invariant: along the directions of {_these(high, count)} it changes up to "
                 f"{max(self.invariance):.2g} times as fast as along random ones, above {INVARIANT}"
             )
+        elif high := [i for i, e in enumerate(self.typical) if not e <= INVARIANT]:
+            told.append(
+                f"the loss is invariant at few samples only: at half of them it changes along the directions of "
+                f"{_these(high, count)} {max(self.typical):.2g} times as fast as along random ones, above {INVARIANT}"
+            )
         if self.independent < count:
             told.append(
                 f"the generators are not independent: they move the parameters in {self.independent} ways, not {count}"
@@ -90,6 +99,7 @@ def graded(here: Local, beta: float) -> Grade:
     """The grade of an action at samples; best in float64."""
     directions, lengths = here.directions, here.squared.clamp_min(TINY).sqrt()
     other = here.x.roll(1, 0)
+    differs = (other != here.x).any(1)
     moved = here.action.directions(here.h, here.theta, other)
     apart = (directions - moved).square().sum(-1) / (here.squared + moved.square().sum(-1)).clamp_min(TINY)
     foreign = _Foreign(here, moved).invariance
@@ -106,9 +116,10 @@ def graded(here: Local, beta: float) -> Grade:
         associativity=float((here.associativity_error / lengths).mean()),
         independent=int((values > INDEPENDENT).sum(1).median()),
         bracket=_bracket(here),
-        data_dependence=float(apart.mean().sqrt()),
+        data_dependence=float(apart[differs].mean().sqrt()),
         data_derivative=float((slope.norm(dim=-1) / lengths).median()),
-        foreign=_numbers(foreign),
+        foreign=_numbers(foreign if bool(differs.any()) else torch.full_like(foreign, torch.nan)),
+        typical=_numbers(here.typical),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, isfinite, nan
 from typing import Any
 
 import torch
@@ -34,8 +35,13 @@ class Invariance:
 
     @property
     def ratio(self) -> float:
-        """The first change over the second: 1 or so for a symmetry that is none, nan where nothing changes at all."""
-        return self.change / self.random if self.random else float("nan" if not self.change else "inf")
+        """The first change over the second: 1 or so for a symmetry that is none.
+
+        nan where nothing changes at all, and where the random lines lead to an infinite loss.
+        """
+        if not self.random:
+            return inf if self.change else nan
+        return self.change / self.random if isfinite(self.random) else nan
 
     def as_dict(self) -> dict[str, float]:
         """The numbers, for a logger."""

@@ -63,17 +63,38 @@ class Local:
         return self.losses.scale(self.theta, self.x, self.generator)
 
     @cached_property
-    def square(self) -> Tensor:
-        """Squared slopes along the directions over those along random unit vectors, (n, k)."""
-        return self.slopes.square().mean(-1) / self.scale.clamp_min(TINY)[:, None]
+    def sloped(self) -> Tensor:
+        """Where the loss has a slope, (n,): elsewhere every direction keeps it, and none says anything.
+
+        What is rounding beside the root mean square slope counts as none. Whether is a matter of quotients: a loss
+        times any factor has its slopes at the same samples.
+        """
+        floor = torch.finfo(self.scale.dtype).eps ** 2 * self.scale.mean()
+        return self.scale > floor
+
+    @cached_property
+    def steep(self) -> Tensor:
+        """The slopes over those along random unit vectors, (n, k, d); 0 where the loss has none."""
+        size = torch.where(self.sloped, self.scale, torch.inf).sqrt()
+        return self.slopes / size[:, None, None]
 
     @cached_property
     def invariance(self) -> Tensor:
         """Root mean square slope along directions over that along random ones of the same lengths, (k,).
 
-        0 is invariant, 1 is random.
+        0 is invariant, 1 is random; nan where the loss has no slope anywhere.
         """
-        return (self.square.mean(0) / self.squared.mean(0).clamp_min(TINY)).sqrt()
+        lengths = (self.squared * self.sloped[:, None]).sum(0).clamp_min(TINY)
+        found = (self.steep.square().mean(-1).sum(0) / lengths).sqrt()
+        return found if bool(self.sloped.any()) else torch.full_like(found, torch.nan)
+
+    @cached_property
+    def typical(self) -> Tensor:
+        """The same at the median sample, (k,), whatever the lengths elsewhere: 0.7 or so for a random direction."""
+        if not bool(self.sloped.any()):
+            return torch.full_like(self.invariance, torch.nan)
+        each = self.steep.square().mean(-1) / self.squared.clamp_min(TINY)
+        return each[self.sloped].sqrt().median(0).values
 
     @cached_property
     def identity_error(self) -> Tensor:

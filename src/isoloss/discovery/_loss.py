@@ -12,6 +12,9 @@ from isoloss.discovery._space import Space
 Loss = Callable[[Any, Any], Tensor]
 """From parameters and data of one sample (trees without the sample axis) to a number, or one for each data point."""
 
+SLOPED = 0.1
+"""Least part of the samples at which the loss must have a slope: the others say nothing of invariance."""
+
 PROBES = 8
 """Up to so many data points the size of a Jacobian is exact; beyond, told by so many random sums of losses."""
 
@@ -23,10 +26,11 @@ class Losses:
         loss: Of one sample: a scalar, or (d,) for d data points.
         params: Of the parameters.
         data: Of the data.
+        where: Who asks, for messages.
     """
 
-    def __init__(self, loss: Loss, params: Space, data: Space):
-        self.loss, self.params, self.data = loss, params, data
+    def __init__(self, loss: Loss, params: Space, data: Space, where: str = "discover"):
+        self.loss, self.params, self.data, self.where = loss, params, data, where
 
     def __call__(self, theta: Tensor, x: Tensor) -> Tensor:
         """The losses, (n, d), of parameters (n, p) and data (n, q).
@@ -78,7 +82,7 @@ class Losses:
         if not is_tensor or value.dim() > 1 or not value.is_floating_point() or not value.numel():
             shape = f"{tuple(value.shape)} of {value.dtype}" if is_tensor else type(value).__name__
             raise ValueError(
-                f"{self.params.where}: the loss of one sample must be a number, or one for each data point, (d,); got "
+                f"{self.where}: the loss of one sample must be a number, or one for each data point, (d,); got "
                 f"{shape}; sum over the outputs, not over the samples: they come one at a time."
             )
         return value.reshape(-1)

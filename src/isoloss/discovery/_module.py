@@ -1,6 +1,6 @@
 """The loss of a module, and samples of its parameters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -25,20 +25,31 @@ def module_loss(model: nn.Module, criterion: Callable[..., Tensor]) -> Loss:
 
     Returns:
         From parameters by name and data, a tuple whose first entry is the inputs, to the loss. An entry that holds
-        inputs alone may be a bare tensor.
+        inputs alone may be a bare tensor. It raises a ValueError if a name is none of the module's.
     """
-
-    def named() -> Iterator[tuple[str, Tensor]]:
-        return chain(model.named_parameters(), model.named_buffers())
 
     def loss(params: Any, data: Any) -> Tensor:
         x, *rest = data if isinstance(data, tuple | list) else (data,)
+        held = dict(chain(model.named_parameters(), model.named_buffers()))
+        unknown = (
+            sorted(params.keys() - held.keys()) if isinstance(params, Mapping) else [type(params).__name__]
+        )
+        # functional_call would ignore them, and whatever moves them alone would be a symmetry.
+        if unknown or not params:
+            raise ValueError(
+                f"module_loss: parameters must have the names of the module's, {', '.join(held)}; got "
+                f"{', '.join(unknown) or 'none'}; sample them as model.named_parameters() names them."
+            )
         dtype = next(iter(params.values())).dtype
-        others = {name: t for name, t in named() if name not in params and t.is_floating_point()}
-        kept = {name: t.detach().to(dtype) for name, t in others.items()}
+        kept = {name: _kept(t, dtype) for name, t in held.items() if name not in params}
         return criterion(functional_call(model, kept | dict(params), (x,)), *rest)
 
     return loss
+
+
+def _kept(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """A copy, for what a module counts while it runs stays outside."""
+    return t.detach().to(dtype, copy=True) if t.is_floating_point() else t.detach().clone()
 
 
 def initializations(model: nn.Module) -> Sample:
@@ -66,7 +77,7 @@ def around(model: nn.Module, spread: float = 0.1) -> Sample:
         for name, p in model.named_parameters():
             size = p.detach().square().mean().sqrt()
             scale = spread * torch.where(size > 0, size, torch.ones_like(size))
-            drawn[name] = p.detach() + scale * torch.randn(n, *p.shape, dtype=p.dtype)
+            drawn[name] = p.detach() + scale * torch.randn(n, *p.shape, dtype=p.dtype, device=p.device)
         return drawn
 
     return draw

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isoloss.discovery._loss import Losses
+from isoloss.discovery._loss import SLOPED, Losses
 from isoloss.discovery.actions import Action
 
 WHERE = "discover"
@@ -60,7 +60,7 @@ def require_operations(losses: Losses, theta: Tensor, x: Tensor) -> None:
 
 
 def require_finite(losses: Losses, theta: Tensor, x: Tensor) -> None:
-    """The loss has values and derivatives, not all of them zero.
+    """The loss has values and derivatives, which are not zero almost everywhere.
 
     Raises:
         ValueError: If not.
@@ -78,10 +78,12 @@ def require_finite(losses: Losses, theta: Tensor, x: Tensor) -> None:
             f"{WHERE}: the loss must have a finite derivative at the samples; got nan or inf; "
             "look for square roots and norms at zero in it."
         )
-    if not bool((scale > 0).any()):
+    flat = int((scale == 0).sum())
+    if flat > (1 - SLOPED) * len(scale):
         raise ValueError(
-            f"{WHERE}: the loss must depend on the parameters; got a derivative of zero at all {len(scale)} samples; "
-            "compute it from the parameters that it is given, without detach() or .data."
+            f"{WHERE}: the loss must depend on the parameters, at a tenth of the samples at least; got a derivative of "
+            f"zero at {flat} of {len(scale)}; compute it from the parameters that it is given, without detach() or "
+            ".data, and sample where it is not constant."
         )
 
 

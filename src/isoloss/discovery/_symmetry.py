@@ -232,7 +232,7 @@ class DiscoveredSymmetry(Symmetry):
 
         Args:
             loss: Of the parameters by name and the data: one number, or one per sample, (d,).
-            at: The point: a model, or parameters by name.
+            at: The point: a model, or parameters by name; those of lower precision are widened to float32.
             scale: Standard deviation of the random coefficients.
             n: How many elements are drawn.
             data: Other data to measure the loss on than those of the fields.
@@ -244,7 +244,7 @@ class DiscoveredSymmetry(Symmetry):
         if not is_whole(n, least=1):
             raise ValueError(f"measured: n must be a positive whole number; got {n!r}; 16 is the default.")
         named = named_tensors(at) if isinstance(at, nn.Module) else at
-        point = {name: x.detach() for name, x in named.items()}
+        point = {name: _wide(x.detach()) for name, x in named.items()}
         like = next(iter(self._start(point).values()))
         g = torch.stack([self.sample(scale, generator, dtype=torch.float64) for _ in range(n)]).to(like)
         with torch.no_grad():
@@ -286,6 +286,10 @@ class DiscoveredSymmetry(Symmetry):
             return {n: found[n] for n in moving}
 
         return velocity, start
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x
 
 
 def _or_zeros(gradients: Tensors, name: str, like: Tensor) -> Tensor:

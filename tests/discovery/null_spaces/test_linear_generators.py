@@ -442,6 +442,17 @@ def test_mistakes_are_told(name):
         linear_generators(lambda w, x: w.sum() * x.sum(), params, data, **options)
 
 
+def four(n: int) -> torch.Tensor:
+    return torch.randn(n, 4)
+
+
+def test_samples_where_the_loss_is_constant_say_nothing():
+    """A neuron that hardly ever fires: 14 of 16 matrices would be generators, for want of slopes."""
+    with pytest.raises(ValueError, match="at a tenth of the samples at least; got a derivative of zero at"):
+        linear_generators(lambda w, x: torch.relu(w @ x - 5), four, four)
+    assert not len(linear_generators(lambda w, x: torch.relu(w @ x), four, four))
+
+
 def test_the_gradient_of_many_numbers_is_refused():
     with pytest.raises(
         ValueError, match="features='gradient' are for a loss that is one number; got 2 outputs"

@@ -242,6 +242,11 @@ def test_what_is_no_symmetry_explains_nothing():
         ValueError, match=r"unexplained: an exact symmetry must not change the outputs; got R\+\^4 on"
     ):
         unexplained(mlp(nn.ReLU()), torch.randn(8, 3), [wrong])
+    other, x = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2)), torch.randn(8, 3)
+    with pytest.raises(
+        ValueError, match=r"unexplained: parameters must have the shapes .* got \(4, 3\) for 0.weight"
+    ):
+        unexplained(mlp(nn.ReLU()), x, find(other, x))
     nearly = dataclasses.replace(wrong, exact=False)
     assert unexplained(mlp(nn.ReLU()), torch.randn(8, 3), [nearly]).explained == 0
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map, tree_structure
 
 from isoloss._checks import is_whole
+from isoloss.discovery._sampler import seeded
 from isoloss.discovery._symmetry import DiscoveredSymmetry, Field
 
 
@@ -103,7 +104,10 @@ def restrict(
         )
     points = _count(data, "restrict: data")
     # All that any smaller batch will need, so that every one of them gets the same.
-    chosen = _drawn(filler, size - 1, seed) if callable(filler) else filler
+    chosen = filler
+    if callable(filler):
+        with seeded(seed):
+            chosen = filler(size - 1)
     field = RestrictedField(symmetry.field, chosen, size)
     if points < size and (got := _count(chosen, "restrict: filler")) < size - points:
         raise ValueError(
@@ -121,12 +125,6 @@ def restrict(
         family=symmetry.family,
         exact=symmetry.exact,
     )
-
-
-def _drawn(sampler: Callable[[int], Any], n: int, seed: int) -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return sampler(n)
 
 
 def _count(data: Any, what: str) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from isoloss.discovery._loss import SLOPED
 from isoloss.discovery.null_spaces._factor import Factor
 from isoloss.discovery.null_spaces._features import Feature
 from isoloss.discovery.null_spaces._flat_loss import AT_ONCE, FlatLoss
@@ -42,7 +43,14 @@ class Sides:
                 "keep divisions away from zero."
             )
         floor = ROUNDING * float(jacobians.norm(dim=2).max())
-        return cls(theta, x, unit(jacobians, floor), unit(features))
+        rows = unit(jacobians, floor)
+        flat_at = int((rows == 0).flatten(1).all(1).sum())
+        if flat_at > (1 - SLOPED) * len(rows):
+            raise ValueError(
+                f"{flat.where}: the loss must depend on the parameters, at a tenth of the samples at least; got a "
+                f"derivative of zero at {flat_at} of {len(rows)}; sample where it is not constant."
+            )
+        return cls(theta, x, rows, unit(features))
 
     def products(self, most: int) -> Iterator[Tensor]:
         """The rows J_r (x) phi, about so many at a time, each of p q entries."""

@@ -187,7 +187,7 @@ def linear_generators(
 
     Raises:
         ValueError: If there are more unknowns than the limit, a sampler gives other shapes than before, another
-            number of samples or the same ones again, or anything is not finite.
+            number of samples or the same ones again, the loss is constant at most of them, or anything is not finite.
 
     References:
         Dissertation, Th. 6.3.1, Eqs. (6.1) and (6.2), and the weighted objective (6.3) that this replaces for actions

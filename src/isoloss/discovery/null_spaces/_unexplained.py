@@ -17,7 +17,7 @@ from isoloss.finding._growth import CLEAR, Arguments, draws, look
 from isoloss.finding._jacobian import Jacobian
 from isoloss.finding._tape import tensors_in
 from isoloss.finding._world import Float64World, settings, without_trace
-from isoloss.symmetry import Symmetry
+from isoloss.symmetry import Symmetries, Symmetry, named_tensors
 
 WHERE = "unexplained"
 
@@ -153,6 +153,9 @@ def unexplained(
     _refuse(sum(p.numel() for p in model.parameters()), limit)
     if symmetries is None:
         symmetries = find(model, inputs)
+    elif not isinstance(symmetries, Symmetries):
+        symmetries = Symmetries(symmetries)
+    symmetries.check_fits(named_tensors(model), WHERE)
     exact = [s for s in symmetries if s.exact and s.dim]
     with settings():
         twin = _copied(model)
