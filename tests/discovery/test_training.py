@@ -55,6 +55,11 @@ def test_what_is_interrupted_continues_to_the_same_bits(action, samples, tmp_pat
         ({"recipe": Recipe(**vars(SHORT) | {"lr": 0.1})}, "differs in recipe"),
         ({"n_generators": 1}, "differs in generators"),
         ({"action": "affine"}, "differs in action"),
+        ({"loss": lambda w, x: 2.0 * TANH[0](w, x)}, "differs in loss"),
+        (
+            {"sample_params": lambda n: {k: 2 * t for k, t in TANH[1](n).items()}},
+            "differs in loss, parameters drawn",
+        ),
         ({"sample_data": normal(x=(2, 5), y=(1, 5))}, "differs in data"),
         ({"sample_params": lambda n: {k: t.double() for k, t in TANH[1](n).items()}}, "differs in dtype"),
     ],

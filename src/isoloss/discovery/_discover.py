@@ -77,7 +77,7 @@ def discover(
         options: Of the action, if it is named.
         out: Folder of a checkpoint, written at every measurement; None keeps none.
         resume: Continue from the checkpoint in the folder, if there is one; to the same bits. Shapes, action and recipe
-            are compared, the functions cannot be: for another loss or sampler name another folder.
+            are compared, and the loss and the samplers by the size of what they return, to four digits.
         watch: Told about every measurement.
         progress: Show a bar (needs tqdm).
 
@@ -129,7 +129,10 @@ def discover(
         learned = Learned(action, n_generators).to(theta)
     require_shapes(action, learned.h(), theta, x)
     optimizer = _adam(learned, recipe)
-    context = _context(action, n_generators, recipe, sampler)
+    sizes = [f"{float(t.detach().double().square().mean().sqrt()):.3e}" for t in (theta, x, losses(theta, x))]
+    context = _context(action, n_generators, recipe, sampler) | dict(
+        zip(("parameters drawn", "data drawn", "loss"), sizes, strict=True)
+    )
     folder = None if out is None else make_folder(out, WHERE)
     state = _training.load(folder, learned, optimizer, context) if folder is not None and resume else None
     state = state or Progress()
@@ -262,7 +265,7 @@ def _adam(learned: Learned, recipe: Recipe) -> torch.optim.Adam:
 
 
 def _context(action: Action, count: int, recipe: Recipe, sampler: Sampler) -> dict[str, Any]:
-    """All that the same bits depend on, but for the functions that were given."""
+    """All that the same bits depend on, but for the functions that were given: these are told by what they return."""
     spaces = {
         name: [list(space.names), [list(s) for s in space.shapes]]
         for name, space in (("params", sampler.params), ("data", sampler.data))
