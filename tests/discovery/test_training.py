@@ -60,7 +60,7 @@ def test_what_is_interrupted_continues_to_the_same_bits(action, samples, tmp_pat
             {"sample_params": lambda n: {k: 2 * t for k, t in TANH[1](n).items()}},
             "differs in loss, parameters drawn",
         ),
-        ({"sample_data": normal(x=(2, 5), y=(1, 5))}, "differs in data"),
+        ({"sample_data": normal(x=(2, 5), y=(1, 5))}, "differs in data, data drawn, loss"),
         ({"sample_params": lambda n: {k: t.double() for k, t in TANH[1](n).items()}}, "differs in dtype"),
     ],
 )
