@@ -157,7 +157,7 @@ def plot(results: dict[str, Any]):
         wide.set_xlabel("largest principal angle (degrees; dotted: 5)", fontsize=9)
         wide.set_ylabel("part of held-out points below", fontsize=9)
         wide.set(title=LABELS[network], ylim=(0, 1.02), xlim=(None, 100))
-        legend(wide, loc="center", bbox_to_anchor=(0.62, 0.5))
+        legend(wide, loc="center", bbox_to_anchor=(0.77, 0.5))
         generators = of["ours"][0]["generators"]
         panel_generators(figure, (top[2:], bottom[2:]), generators, network, "ours")
         hide([*top[2 + len(generators) :], *bottom[2 + len(generators) :]])
