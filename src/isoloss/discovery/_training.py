@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from isoloss import _checkpoint
 from isoloss._files import write_file
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -61,8 +62,7 @@ def save(
 
     tensors = {f"learned/{name}": p for name, p in learned.state_dict().items()}
     tensors |= {f"best/{name}": p for name, p in progress.best.items()}
-    for i, memory in adam.state_dict()["state"].items():
-        tensors |= {f"adam/{i}/{name}": value for name, value in memory.items()}
+    tensors |= _checkpoint.memory(adam)
     told = {
         "context": context, "step": progress.step, "history": [asdict(r) for r in progress.history],
         "lowest": progress.lowest if progress.best else None, "waited": progress.waited,
@@ -91,28 +91,19 @@ def load(folder: Path, learned: nn.Module, adam: torch.optim.Optimizer, context:
         progress = Progress(told["step"], history, {}, lowest, told["waited"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
-    context = json.loads(json.dumps(context))
-    if wrote != context:
-        differs = sorted(key for key in context.keys() | wrote.keys() if wrote.get(key) != context.get(key))
+    if differs := _checkpoint.differing(wrote, context):
         raise ValueError(
             f"discover: a checkpoint continues the training that wrote it; {path} differs in {', '.join(differs)}; "
             "name another folder, or start afresh (resume=False)."
         )
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition("/")
-        parts.setdefault(kind, {})[rest] = value
-    memory: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts.get("adam", {}).items():
-        i, _, key = name.partition("/")
-        memory.setdefault(int(i), {})[key] = value
+    parts = _checkpoint.by_owner(tensors)
     try:
         progress.best = parts["best"]
         for state in (progress.best, parts["learned"]):
             learned.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise _damaged(path, error) from error
-    adam.load_state_dict(adam.state_dict() | {"state": memory})
+    _checkpoint.restore_memory(adam, parts.get("adam", {}))
     return progress
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from isoloss import _checkpoint
 from isoloss._files import write_file
 from isoloss.learn._meta_optimizer import MetaOptimizer
 from isoloss.learn._save import described, fill
@@ -73,8 +74,7 @@ def save(
 
     tensors = {f"meta/{name}": p.detach() for name, p in meta.named_parameters()}
     tensors |= {f"best/{name}": p for name, p in (progress.best or {}).items()}
-    for i, memory in adam.state_dict()["state"].items():
-        tensors |= {f"adam/{i}/{name}": value for name, value in memory.items()}
+    tensors |= _checkpoint.memory(adam)
     tensors["generator"] = generator.get_state()
     told = {
         "context": context,
@@ -117,17 +117,12 @@ def load(
             f"meta_train: the checkpoint must be one that training wrote; got {path} ({error}); "
             "delete it, or train in another folder."
         ) from error
-    context = json.loads(json.dumps(context))
-    if wrote != context:
-        differs = sorted(key for key in context.keys() | wrote.keys() if wrote.get(key) != context.get(key))
+    if differs := _checkpoint.differing(wrote, context):
         raise ValueError(
             f"meta_train: a checkpoint continues the training that wrote it; {path} differs in {', '.join(differs)}; "
             "train in another folder, or start afresh (resume=False, --fresh)."
         )
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition("/")
-        parts.setdefault(kind, {})[rest] = value
+    parts = _checkpoint.by_owner(tensors)
     held, needed = (
         {name: (t.dtype, t.shape) for name, t in ts.items()}
         for ts in (parts.get("meta", {}), dict(meta.named_parameters()))
@@ -141,11 +136,7 @@ def load(
     with torch.no_grad():
         for name, p in meta.named_parameters():
             p.copy_(parts["meta"][name])
-    memory: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts.get("adam", {}).items():
-        i, _, key = name.partition("/")
-        memory.setdefault(int(i), {})[key] = value
-    adam.load_state_dict(adam.state_dict() | {"state": memory})
+    _checkpoint.restore_memory(adam, parts.get("adam", {}))
     generator.set_state(state)
     progress.best = parts.get("best")
     return progress
