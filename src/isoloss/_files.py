@@ -26,6 +26,25 @@ def write_file(path: str | os.PathLike[str], content: bytes | str) -> Path:
     return path
 
 
+def write_weights(folder: Path, name: str, content: bytes, config: str, text: str) -> None:
+    """Write weights, then the configuration that names them, then remove older weights.
+
+    Whatever interrupts it, the configuration that is there names weights that are there.
+
+    Args:
+        folder: That exists.
+        name: Of the weights, weights-*.safetensors.
+        content: Theirs.
+        config: Name of the configuration.
+        text: Its own.
+    """
+    write_file(folder / name, content)
+    write_file(folder / config, text)
+    for old in folder.glob("weights-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
 def make_folder(path: str | os.PathLike[str], where: str) -> Path:
     """Make a folder, with those above it, where files can be written.
 

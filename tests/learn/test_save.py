@@ -7,6 +7,7 @@ from math import inf
 import pytest
 import torch
 
+from isoloss import _files
 from isoloss.learn import (
     Design,
     MetaOptimizer,
@@ -82,7 +83,7 @@ def test_another_one_in_the_same_folder_takes_its_place(tmp_path):
 def test_interrupted_it_leaves_what_was_there(failing, tmp_path, monkeypatch):
     first = made("coordinate")
     save(first, tmp_path)
-    write, calls = _save.write_file, []
+    write, calls = _files.write_file, []
 
     def interrupted(path, content):
         calls.append(path)
@@ -90,7 +91,7 @@ def test_interrupted_it_leaves_what_was_there(failing, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return write(path, content)
 
-    monkeypatch.setattr(_save, "write_file", interrupted)
+    monkeypatch.setattr(_files, "write_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save(made("whole"), tmp_path)
     assert same(load(tmp_path), first)

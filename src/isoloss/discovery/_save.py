@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from isoloss._checks import is_whole
-from isoloss._files import make_folder, write_file
+from isoloss._files import make_folder, write_weights
 from isoloss.discovery._grade import Grade
 from isoloss.discovery._recipe import Recipe
 from isoloss.discovery._sampler import seeded
@@ -59,11 +59,7 @@ def save(discovery: "Discovery", folder: str | os.PathLike[str]) -> Path:
     }
     text = json.dumps(told, indent=2, allow_nan=False) + "\n"
     folder = make_folder(folder, "Discovery.save")
-    write_file(folder / weights, content)
-    write_file(folder / CONFIG, text)
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights:
-            old.unlink(missing_ok=True)
+    write_weights(folder, weights, content, CONFIG, text)
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from isoloss._checks import is_whole
-from isoloss._files import make_folder, write_file
+from isoloss._files import make_folder, write_weights
 from isoloss.learn._design import Design
 from isoloss.learn._flat import Layout
 from isoloss.learn._meta_optimizer import MetaOptimizer
@@ -60,11 +60,7 @@ def save(meta: MetaOptimizer, folder: str | os.PathLike[str], info: Mapping[str,
             f"save: info must be of words, finite numbers, lists and dicts; got {error}; turn the rest into words."
         ) from error
     folder = make_folder(folder, "save")
-    write_file(folder / weights, content)
-    write_file(folder / CONFIG, text)
-    for old in folder.glob("weights-*.safetensors"):
-        if old.name != weights:
-            old.unlink(missing_ok=True)
+    write_weights(folder, weights, content, CONFIG, text)
     return folder
 
 
