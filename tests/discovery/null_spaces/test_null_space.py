@@ -230,3 +230,10 @@ def test_mistakes_are_told(name):
     loss, params, data, message = REFUSED[name]
     with pytest.raises(ValueError, match=f"(?s)null_space: .*{message}"):
         null_space(loss, params, data)
+
+
+def test_a_loss_cut_from_its_parameters_is_told_from_one_that_does_not_depend_on_them():
+    params, data = torch.randn(3, 4), torch.randn(3, 4)
+    with pytest.raises(ValueError, match="null_space: the loss must be differentiable in the parameters"):
+        null_space(lambda w, x: (w * x).sum().detach(), params, data)
+    assert null_space(lambda w, x: x.sum(), params, data).dimension.tolist() == [4, 4, 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,7 +149,21 @@ class FlatLoss:
                 f"{self.where}: the loss of a sample must be the same at every call; got "
                 f"{[float(t.detach().flatten()[0]) for t in twice]}; let its noise, or dropout, be part of the data."
             )
+        if self._is_cut(theta, x, y):
+            raise ValueError(
+                f"{self.where}: the loss must be differentiable in the parameters; got one that changes with them and "
+                "has no gradient; compute it without detach(), .data or item()."
+            )
         return y.numel()
+
+    def _is_cut(self, theta: Tensor, x: Tensor, y: Tensor) -> bool:
+        """Does the loss, y here, change with the parameters though no gradient leads to them?"""
+        data = self.data.tree(x)
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it reads by float(), in a branch, say
+            if self.loss(self.parameters.tree(theta.clone().requires_grad_()), data).requires_grad:
+                return False
+        return not torch.equal(self.loss(self.parameters.tree(1.1 * theta + 0.1), data), y)
 
 
 def vectors(
